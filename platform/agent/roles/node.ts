@@ -1,0 +1,71 @@
+import { join } from 'node:path';
+import { askHealth } from '../../wire/health.js';
+import type { TlsMaterial } from '../../wire/rpc.js';
+import { readIfThere } from '../files.js';
+import { homeDir } from '../home.js';
+import type { MachineContext, PlannedFile, ProcessPlan } from '../plan.js';
+import type { Endpoint } from '../spec.js';
+
+const HEALTH_CALL_MS = 2000;
+
+export interface TlsPaths {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Paths of a role's TLS material, and the files to write: the machine's own when the role brings none. */
+export function placeTls(
+  tls: TlsMaterial | undefined,
+  dir: string,
+  prefix: string,
+  machine: MachineContext,
+): { paths: TlsPaths; files: PlannedFile[] } {
+  if (!tls) return { paths: machine.tlsPaths, files: [] };
+  const paths = {
+    ca: join(dir, `${prefix}-ca.pem`),
+    cert: join(dir, `${prefix}-cert.pem`),
+    key: join(dir, `${prefix}-key.pem`),
+  };
+  const files = (['ca', 'cert', 'key'] as const).map((k) => ({
+    path: paths[k],
+    content: tls[k],
+    onChange: 'restart' as const,
+  }));
+  return { paths, files };
+}
+
+/**
+ * One of our own processes: `node SCRIPT --config FILE`. It is healthy when its RPC `health.check` says ready, or when
+ * its health file says `ready PID`.
+ */
+export function nodeProcess(o: {
+  readonly name: string;
+  /** Relative to the release's directory. */
+  readonly script: string;
+  readonly dir: string;
+  readonly configFile: string;
+  readonly healthFile: string;
+  readonly rpc: Endpoint;
+  readonly listens: readonly Endpoint[];
+  readonly machine: MachineContext;
+}): ProcessPlan {
+  return {
+    name: o.name,
+    command: process.execPath,
+    args: ['--enable-source-maps', join(homeDir(), o.script), '--config', o.configFile],
+    env: { NODE_ENV: 'production', NXNW_HOME: homeDir() },
+    cwd: o.dir,
+    listens: o.listens.map((l) => ({ ...l, protocol: 'tcp' })),
+    probe: async () => {
+      const health = await askHealth(`${o.rpc.host}:${o.rpc.port}`, o.machine.tls, Date.now() + HEALTH_CALL_MS);
+      if (health.ready) return { ok: true, detail: health.detail };
+      const file = /^ready (\d+)/.exec(readIfThere(o.healthFile) ?? '');
+      return file
+        ? { ok: true, detail: `says ready in its health file (${file[1]})` }
+        : { ok: false, detail: health.detail };
+    },
+    stopSignal: 'SIGTERM',
+    stopGraceMs: 15_000,
+  };
+}

@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { endpointSchema } from '../agent/spec.js';
+import { startRelay } from './relay.js';
+
+const configSchema = z.strictObject({
+  listen: endpointSchema,
+  targets: z.array(endpointSchema).min(1),
+  tlsSide: z.enum(['listen', 'targets']),
+  tls: z.strictObject({ ca: z.string(), cert: z.string(), key: z.string() }),
+});
+
+/** `node relay-main.js --config FILE`: one relay, until SIGTERM. `tls` holds paths. */
+async function main(): Promise<void> {
+  const file = process.argv[process.argv.indexOf('--config') + 1] ?? '';
+  const config = configSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+  const read = (path: string): string => readFileSync(path, 'utf8');
+  const tls = { ca: read(config.tls.ca), cert: read(config.tls.cert), key: read(config.tls.key) };
+  await startRelay({ ...config, tls });
+  process.on('SIGTERM', () => process.exit(0));
+}
+
+void main().catch((e: unknown) => {
+  console.error(e);
+  process.exit(1);
+});

@@ -1,0 +1,87 @@
+import { connect as connectPlain, createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import { NxnwError } from '../errors.js';
+import type { Endpoint } from '../agent/spec.js';
+import type { TlsMaterial } from '../wire/rpc.js';
+
+const MAX_CONNECTIONS = 1000;
+const CONNECT_MS = 3000;
+
+export interface RelayOptions {
+  readonly listen: Endpoint;
+  /** Tried in turn, beginning with another one for each connection. */
+  readonly targets: readonly Endpoint[];
+  /** The side that speaks mTLS; the other one is plain. */
+  readonly tlsSide: 'listen' | 'targets';
+  readonly tls: TlsMaterial;
+}
+
+/**
+ * Carries TCP connections between a plain side and a side with mTLS. A pair of relays takes an application's datastore
+ * door to another machine: the application still sees a loopback port. Answers the server once it listens.
+ */
+export async function startRelay(o: RelayOptions): Promise<Server> {
+  let turn = 0;
+  const accept = (client: Socket): void => {
+    client.on('error', () => client.destroy());
+    client.pause();
+    const first = turn++;
+    const order = o.targets.map((_, i) => o.targets[(first + i) % o.targets.length]);
+    firstReachable(order, o)
+      .then((server) => {
+        server.on('error', () => client.destroy());
+        client.on('error', () => server.destroy());
+        client.on('close', () => server.destroy());
+        server.on('close', () => client.destroy());
+        client.pipe(server);
+        server.pipe(client);
+      })
+      .catch((e: unknown) => client.destroy(e instanceof Error ? e : undefined));
+  };
+  const server =
+    o.tlsSide === 'listen'
+      ? createTlsServer({ ...o.tls, requestCert: true, rejectUnauthorized: true }, accept)
+      : createServer(accept);
+  server.maxConnections = MAX_CONNECTIONS;
+  await new Promise<void>((ok, fail) => {
+    server.once('error', fail);
+    server.listen(o.listen.port, o.listen.host, ok);
+  });
+  return server;
+}
+
+/** Port of a listening relay. */
+export function relayPort(server: Server): number {
+  return (server.address() as AddressInfo).port;
+}
+
+async function firstReachable(targets: readonly (Endpoint | undefined)[], o: RelayOptions): Promise<Socket> {
+  const faults: string[] = [];
+  for (const t of targets) {
+    if (!t) continue;
+    try {
+      return await reach(t, o);
+    } catch (e) {
+      faults.push(`${t.host}:${t.port}: ${e instanceof Error ? e.message : String(e)}`);
+    }
+  }
+  throw new NxnwError('UNAVAILABLE', `no target can be reached (${faults.join('; ')})`);
+}
+
+function reach(t: Endpoint, o: RelayOptions): Promise<Socket> {
+  return new Promise((ok, fail) => {
+    const toTls = o.tlsSide === 'targets';
+    const socket = toTls
+      ? connectTls({ host: t.host, port: t.port, ...o.tls, checkServerIdentity: () => undefined })
+      : connectPlain({ host: t.host, port: t.port });
+    const timer = setTimeout(() => socket.destroy(new Error(`no connection in ${CONNECT_MS} ms`)), CONNECT_MS);
+    socket.once(toTls ? 'secureConnect' : 'connect', () => {
+      clearTimeout(timer);
+      socket.off('error', fail);
+      ok(socket);
+    });
+    socket.once('error', fail);
+    socket.once('close', () => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,147 @@
+import { execFileSync } from 'node:child_process';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { NxnwError, asError, hasCode } from '../errors.js';
+import type { EdgeCounters, RouteTarget } from '../agent/api.js';
+import { readIfThere, writeAtomic } from '../agent/files.js';
+import { findProgram } from '../agent/home.js';
+import type { MachineContext, RolePlan } from '../agent/plan.js';
+import type { EdgeSpec } from '../agent/spec.js';
+import { CERTIFICATE, HOSTS_MAP, PEER_CA, ROUTES_MAP, haproxyConfig, hostsMap } from './config.js';
+import { EdgeRuntime } from './runtime.js';
+
+const CONFIG = 'haproxy.cfg';
+
+const directory = (machineDir: string, role: string): string => join(machineDir, 'roles', role);
+
+/** One thing at a time per edge: a route set while a reload is under way would reach the old worker only. */
+const turns = new Map<string, Promise<unknown>>();
+
+function inTurn<T>(dir: string, act: () => Promise<T>): Promise<T> {
+  const before = turns.get(dir) ?? Promise.resolve();
+  const mine = before.then(act, act);
+  turns.set(
+    dir,
+    mine.catch(() => undefined),
+  );
+  return mine;
+}
+
+/** HAProxy with a master process. Instances and routes change at run time, all else by a reload; nothing restarts it. */
+export function planEdge(spec: EdgeSpec, machine: MachineContext): RolePlan {
+  const named = [...spec.apps.flatMap((a) => a.servers), ...spec.peer].find((e) => isIP(e.host) === 0);
+  if (named)
+    throw new NxnwError('INVALID_SPEC', `role ${spec.id}: server "${named.host}" must be an IP address`, { ...named });
+  const dir = directory(machine.dir, spec.id);
+  const program = findProgram('haproxy');
+  const runtime = new EdgeRuntime(dir);
+  const pem = (name: string, content: string) => ({ path: join(dir, name), content, onChange: 'reload' as const });
+  const probe = spec.https ? [spec.http, spec.https] : [spec.http];
+  return {
+    dirs: [dir],
+    files: [
+      { path: join(dir, CONFIG), content: haproxyConfig(spec, { withServers: true }), onChange: 'nothing' },
+      { path: join(dir, HOSTS_MAP), content: hostsMap(spec), onChange: 'reload' },
+      {
+        path: join(dir, ROUTES_MAP),
+        content: routesFile(spec, new Map()),
+        onChange: 'nothing',
+        merge: (existing) => routesFile(spec, parseRoutes(existing)),
+      },
+      ...(spec.https ? [pem(CERTIFICATE, `${spec.https.certPem.trim()}\n${spec.https.keyPem.trim()}\n`)] : []),
+      ...(spec.peerCaPem === undefined ? [] : [pem(PEER_CA, spec.peerCaPem)]),
+    ],
+    version: /version (\S+?)-/.exec(execFileSync(program, ['-v'], { encoding: 'utf8', timeout: 5000 }))?.[1] ?? '',
+    reloadKey: haproxyConfig(spec, { withServers: false }),
+    reload: (pid) =>
+      inTurn(dir, async () => {
+        check(program, dir);
+        await runtime.reload(pid);
+      }),
+    sync: () => inTurn(dir, async () => [...(await runtime.placeServers(spec)), ...(await syncRoutes(runtime, dir))]),
+    processes: [
+      {
+        name: spec.id,
+        command: program,
+        args: ['-W', '-f', CONFIG],
+        env: {},
+        cwd: dir,
+        listens: probe.map((l) => ({ host: l.host, port: l.port, protocol: 'tcp' })),
+        probe: async () => {
+          const info = await runtime.info();
+          return { ok: info.has('Uptime_sec'), detail: `the stats socket answers, up ${info.get('Uptime')}` };
+        },
+        // Soft stop: what is under way is finished.
+        stopSignal: 'SIGUSR1',
+        stopGraceMs: 5000,
+      },
+    ],
+  };
+}
+
+/** HAProxy's own check of its configuration, before a reload. */
+function check(program: string, dir: string): void {
+  try {
+    execFileSync(program, ['-c', '-q', '-f', CONFIG], { cwd: dir, timeout: 10_000, stdio: 'pipe' });
+  } catch (e) {
+    throw new NxnwError('EDGE_REFUSED', `HAProxy refuses ${join(dir, CONFIG)}: ${asError(e).message}`, { dir }, e);
+  }
+}
+
+function parseRoutes(text: string): Map<string, RouteTarget> {
+  const lines = text.split('\n').filter((l) => l !== '');
+  return new Map(lines.map((l) => [l.split(' ')[0] ?? '', l.split(' ')[1] === 'peer' ? 'peer' : 'local']));
+}
+
+function routesFile(spec: EdgeSpec, routes: ReadonlyMap<string, RouteTarget>): string {
+  return spec.apps.map((a) => `${a.app} ${routes.get(a.app) ?? 'local'}\n`).join('');
+}
+
+/** The file decides: after a start from an older state the running process is told. */
+async function syncRoutes(runtime: EdgeRuntime, dir: string): Promise<string[]> {
+  const inForce = await runtime.routes();
+  const changed: string[] = [];
+  for (const [app, to] of parseRoutes(readIfThere(join(dir, ROUTES_MAP)) ?? ''))
+    if (inForce.has(app) && inForce.get(app) !== to) {
+      await runtime.setRoute(app, to);
+      changed.push(`route of ${app} ${to}`);
+    }
+  return changed;
+}
+
+/**
+ * Sends an application's requests to the local instances or to the peer's edge: first in the file (a restart finds it
+ * there), then in the running process. Refused with NO_SERVER_UP when nothing would answer there; EDGE_DOWN when
+ * HAProxy does not answer (then the file says the new route already, and it holds from its next start).
+ */
+export function setRoute(machineDir: string, spec: EdgeSpec, app: string, to: RouteTarget): Promise<EdgeCounters> {
+  const dir = directory(machineDir, spec.id);
+  const runtime = new EdgeRuntime(dir);
+  return inTurn(dir, async () => {
+    if (!spec.apps.some((a) => a.app === app))
+      throw new NxnwError(
+        'NOT_FOUND',
+        `edge ${spec.id} has no application "${app}"; it has ${spec.apps.map((a) => a.app).join(', ') || 'none'}`,
+        { app },
+      );
+    const now = await runtime.counters(spec).catch((e: unknown) => {
+      if (hasCode(e, 'EDGE_DOWN')) return null;
+      throw e;
+    });
+    const counters = now?.apps.find((a) => a.app === app);
+    if (counters && (to === 'peer' ? counters.peersUp : counters.serversUp) === 0)
+      throw new NxnwError(
+        'NO_SERVER_UP',
+        `edge ${spec.id}: ${to === 'peer' ? 'no edge of the peer' : 'no local instance'} answers for "${app}", so its route stays ${counters.route}`,
+        { app, to },
+      );
+    const routes = parseRoutes(readIfThere(join(dir, ROUTES_MAP)) ?? '').set(app, to);
+    writeAtomic(join(dir, ROUTES_MAP), routesFile(spec, routes));
+    await runtime.setRoute(app, to);
+    return runtime.counters(spec);
+  });
+}
+
+export function edgeCounters(machineDir: string, spec: EdgeSpec): Promise<EdgeCounters> {
+  return new EdgeRuntime(directory(machineDir, spec.id)).counters(spec);
+}

@@ -1,0 +1,157 @@
+import { closeSync, openSync } from 'node:fs';
+import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { NxnwError } from '../errors.js';
+import { signal } from '../agent/procfs.js';
+import type { EdgeAppCounters, EdgeCounters, RouteTarget } from '../agent/api.js';
+import type { EdgeSpec } from '../agent/spec.js';
+import { PEER_SLOTS, ROUTES_MAP, STATS_SOCKET, localBackend, peerBackend, slotsOf } from './config.js';
+import type { Slot } from './config.js';
+
+const COMMAND_MS = 3000;
+const RELOAD_MS = 10_000;
+
+/** The runtime interface of the HAProxy that runs in `dir`: its stats socket, level admin. */
+export class EdgeRuntime {
+  constructor(private readonly dir: string) {}
+
+  /** Runs one command; the answer without its trailing line ends. Throws EDGE_DOWN if HAProxy does not answer. */
+  async command(text: string): Promise<string> {
+    // The path through /proc is short however long the directory's is.
+    const fd = openSync(this.dir, 'r');
+    try {
+      return await new Promise<string>((ok, fail) => {
+        const socket = connect({ path: `/proc/self/fd/${fd}/${STATS_SOCKET}` });
+        let answer = '';
+        const down = (why: string): void => {
+          socket.destroy();
+          fail(new NxnwError('EDGE_DOWN', `HAProxy in ${this.dir} does not answer "${text}": ${why}`));
+        };
+        socket.setTimeout(COMMAND_MS, () => down(`nothing for ${COMMAND_MS} ms`));
+        socket.on('connect', () => socket.write(text + '\n'));
+        socket.on('data', (d) => (answer += d.toString('utf8')));
+        socket.on('error', (e) => down(e.message));
+        socket.on('end', () => ok(answer.trimEnd()));
+      });
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** As `command`, for commands that answer nothing when they succeed. */
+  private async change(text: string): Promise<void> {
+    const answer = await this.command(text);
+    if (answer !== '' && !/^(no need to change|IP changed|port changed)/.test(answer))
+      throw new NxnwError('EDGE_REFUSED', `HAProxy refuses "${text}": ${answer}`, { command: text });
+  }
+
+  /** Sends an application's requests elsewhere, from the next request on. */
+  async setRoute(app: string, to: RouteTarget): Promise<void> {
+    await this.change(`set map ${ROUTES_MAP} ${app} ${to}`);
+  }
+
+  /** The routes in force. */
+  async routes(): Promise<Map<string, string>> {
+    const lines = (await this.command(`show map ${ROUTES_MAP}`)).split('\n').filter((l) => l.startsWith('0x'));
+    return new Map(lines.map((l): [string, string] => [l.split(' ')[1] ?? '', l.split(' ')[2] ?? '']));
+  }
+
+  /** Puts servers in and out of their places where they differ from `spec`; answers what was changed. */
+  async placeServers(spec: EdgeSpec): Promise<string[]> {
+    const now = await this.servers();
+    const changed: string[] = [];
+    for (const slot of slotsOf(spec)) {
+      const name = `${slot.backend}/${slot.server}`;
+      const wanted = show(slot);
+      if (now.get(name) === wanted) continue;
+      await this.change(`set server ${name} state maint`);
+      if (slot.at) {
+        await this.change(`set server ${name} addr ${slot.at.host} port ${slot.at.port}`);
+        await this.change(`set server ${name} state ready`);
+      }
+      changed.push(`${name} ${wanted}`);
+    }
+    return changed;
+  }
+
+  /** Address of each server place; `-` for one in maintenance. */
+  private async servers(): Promise<Map<string, string>> {
+    const [, header = '', ...rows] = (await this.command('show servers state')).split('\n');
+    const columns = header.replace(/^# /, '').split(' ');
+    const at = (name: string): number => columns.indexOf(name);
+    const ADMIN_MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20;
+    return new Map(
+      rows
+        .filter((r) => r !== '')
+        .map((row): [string, string] => {
+          const f = row.split(' ');
+          const down = (Number(f[at('srv_admin_state')]) & ADMIN_MAINTENANCE) !== 0;
+          const name = `${f[at('be_name')]}/${f[at('srv_name')]}`;
+          return [name, down ? '-' : `${f[at('srv_addr')]}:${f[at('srv_port')]}`];
+        }),
+    );
+  }
+
+  async info(): Promise<Map<string, string>> {
+    const lines = (await this.command('show info')).split('\n');
+    return new Map(
+      lines.map((l): [string, string] => [l.slice(0, l.indexOf(':')), l.slice(l.indexOf(':') + 1).trim()]),
+    );
+  }
+
+  /** Makes the master read its configuration again; answers when the new worker does. No connection is dropped. */
+  async reload(masterPid: number): Promise<void> {
+    const before = (await this.info()).get('Pid');
+    signal(masterPid, 'SIGUSR2');
+    const deadline = Date.now() + RELOAD_MS;
+    for (;;) {
+      await delay(20);
+      const now = await this.info().catch((e: unknown) => {
+        if (Date.now() > deadline) throw e;
+        return new Map<string, string>();
+      });
+      const pid = now.get('Pid');
+      if (pid !== undefined && pid !== before) return;
+      if (Date.now() > deadline)
+        throw new NxnwError(
+          'EDGE_REFUSED',
+          `HAProxy did not take its new configuration in ${RELOAD_MS} ms; see its log`,
+        );
+    }
+  }
+
+  async counters(spec: EdgeSpec): Promise<EdgeCounters> {
+    const [stat, routes] = [parseCsv(await this.command('show stat')), await this.routes()];
+    const row = (proxy: string, server: string): Record<string, string> =>
+      stat.find((r) => r['pxname'] === proxy && r['svname'] === server) ?? {};
+    const number = (r: Record<string, string>, column: string): number => Number(r[column] ?? 0);
+    const apps = spec.apps.map((a): EdgeAppCounters => {
+      const [local, peer] = [row(localBackend(a.app), 'BACKEND'), row(peerBackend(a.app), 'BACKEND')];
+      return {
+        app: a.app,
+        route: routes.get(a.app) === 'peer' ? 'peer' : 'local',
+        localRequests: number(local, 'req_tot'),
+        peerRequests: number(peer, 'req_tot'),
+        localSessions: number(local, 'scur'),
+        peerSessions: number(peer, 'scur'),
+        responses5xx: number(local, 'hrsp_5xx') + number(peer, 'hrsp_5xx'),
+        retries: number(local, 'wretr') + number(peer, 'wretr'),
+        serversUp: number(local, 'act'),
+        peersUp: Math.min(number(peer, 'act'), PEER_SLOTS),
+      };
+    });
+    const web = row('web', 'FRONTEND');
+    return { connections: number(web, 'scur'), requests: number(web, 'req_tot'), apps };
+  }
+}
+
+const show = (s: Slot): string => (s.at ? `${s.at.host}:${s.at.port}` : '-');
+
+/** Rows of `show stat` by column name. */
+function parseCsv(text: string): Record<string, string>[] {
+  const [header = '', ...rows] = text.split('\n');
+  const columns = header.replace(/^# /, '').split(',');
+  return rows
+    .filter((r) => r !== '')
+    .map((r) => Object.fromEntries(r.split(',').map((v, i): [string, string] => [columns[i] ?? '', v])));
+}
