@@ -3,6 +3,7 @@ import { endpointSchema } from '@nxnw/platform/agent/spec';
 import { tlsPathsSchema } from '@nxnw/platform/agent/datastore-config';
 import { NxnwError } from '@nxnw/platform/errors';
 import { z } from 'zod';
+import { MachineRole } from './join.js';
 
 const HostPort = z.string().regex(/^[^:\s]+:\d+$/, 'must be host:port');
 
@@ -10,8 +11,10 @@ const HostPort = z.string().regex(/^[^:\s]+:\d+$/, 'must be host:port');
 const App = z.strictObject({
   id: z.string().min(1),
   shards: z.int().positive(),
+  /** Digest of the bundle that they run. */
+  bundle: z.string(),
   /** Agent roles of kind `app` that run its instances. */
-  roles: z.array(z.strictObject({ machine: z.string(), role: z.string() })).min(1),
+  roles: z.array(MachineRole).min(1),
 });
 
 /**
@@ -32,9 +35,7 @@ export const coordinatorSettingsSchema = z.strictObject({
   apps: z.array(App).min(1),
   edges: z
     .array(
-      z.strictObject({
-        machine: z.string(),
-        role: z.string(),
+      MachineRole.extend({
         /** Address that DNS shall name. */
         address: z.string(),
         https: z.boolean().default(false),

@@ -6,16 +6,24 @@ export const PROTOCOLS: readonly number[] = [1];
 
 const HostPort = z.string().regex(/^[^:\s]+:\d+$/, 'must be host:port');
 
+/** A role of one machine's agent. */
+export const MachineRole = z.strictObject({ machine: z.string(), role: z.string() });
+
 /** One application of the source as the join bundle lists it. */
 export const JoinApp = z.strictObject({
   id: z.string().min(1),
   /** Shards of the application (a power of two), inherited by the target. */
   shards: z.int().positive(),
+  /** Digest of the bundle that the source runs. */
+  bundle: z.string(),
   instances: z.int().positive().default(1),
   /** Health path, for instance `/healthz`. */
   health: z.string().startsWith('/').default('/healthz'),
+  env: z.record(z.string(), z.string()).default({}),
   /** Host names whose requests belong to this application. */
-  hosts: z.array(z.string()).default([]),
+  domains: z.array(z.string()).default([]),
+  /** Agent roles that run its instances on the source. */
+  roles: z.array(MachineRole).min(1),
 });
 export type JoinApp = z.infer<typeof JoinApp>;
 
@@ -36,7 +44,16 @@ export const JoinBundle = z.strictObject({
   /** memcached servers by application. */
   memcached: z.record(z.string(), z.array(HostPort)),
   apps: z.array(JoinApp),
-  edge: z.strictObject({ machine: z.string(), address: z.string(), httpPort: z.int(), httpsPort: z.int().nullable() }),
+  edges: z
+    .array(
+      MachineRole.extend({
+        /** Address that the DNS name leads to. */
+        address: z.string(),
+        httpPort: z.int(),
+        httpsPort: z.int().nullable(),
+      }),
+    )
+    .min(1),
   dns: z
     .strictObject({
       zone: z.string(),

@@ -39,11 +39,12 @@ export interface LocksPort {
 }
 
 export interface CachePort {
-  /** A level; resolves when it is in force. */
+  /**
+   * A level; resolves when it is in force. Where the invalidating begins anew (after a restart, or in a direction that
+   * was not followed before) the copied-to side is emptied first.
+   */
   set(app: string, mode: CacheMode): Promise<void>;
   status(app: string): FollowStatus;
-  /** Empties one side's caches of the application. */
-  flush(app: string, side: Side): Promise<void>;
 }
 
 export interface AppState {

@@ -1,0 +1,280 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NxnwError, asError } from '@nxnw/platform/errors';
+import type { HandoverFacts, ShardStatus } from '@nxnw/platform/shards/control';
+import { shardName } from '@nxnw/platform/shards/types';
+import type { ShardId } from '@nxnw/platform/shards/types';
+import type { Gate, Side } from './api.js';
+import { refuseClosedGates } from './refusals.js';
+import type { Act } from './plan.js';
+import { cacheMode } from './plan.js';
+import type { Engines } from './ports.js';
+import { routeOf } from './state.js';
+import type { Facts, MigrationState } from './state.js';
+
+/** What an act may use. `state` is the state that asked for the act. */
+export interface ActContext {
+  readonly state: MigrationState;
+  readonly engines: Engines;
+  readonly signal: AbortSignal;
+  readonly now: () => number;
+  readonly gates: (apps: readonly string[]) => readonly Gate[];
+}
+
+const MARKER_MS = 30_000;
+const TURN_MS = 30_000;
+const HAND_OVER_MS = 30_000;
+const DRAIN_MS = 60_000;
+const POLL_MS = 100;
+const RELEASED_PAUSE_MS = 200;
+
+type ForwardAct = Extract<Act, { kind: 'forward' }>;
+type BackAct = Extract<Act, { kind: 'back' }>;
+
+/** One step of a switch. Every step can be repeated: after a crash it is done again from its beginning. */
+export async function performForward(c: ActContext, a: ForwardAct): Promise<Facts> {
+  const { app } = a;
+  const { engines: e, now } = c;
+  switch (a.step) {
+    case 'ready': {
+      refuseClosedGates(c.gates([app]));
+      // N2's edge must answer by itself before N1's passes anything on to it.
+      await e.edge.setRoute('target', app, 'local');
+      const t = await e.edge.traffic('target', app);
+      if (t.serversUp === 0)
+        throw new NxnwError('EDGE_NOT_READY', `N2's edge sees no healthy instance of ${app}; see \`nxnw logs\``, {
+          app,
+        });
+      return { startedAtMs: now() };
+    }
+    case 'locksMarker':
+      await e.locks.marker(app, now() + MARKER_MS);
+      return {};
+    case 'shards':
+      return moveShards(c, app, c.state.target);
+    case 'cacheInvalidate':
+      await e.cache.set(app, { direction: 'forward', mode: 'invalidate' });
+      return {};
+    case 'edge':
+      await e.edge.setRoute('target', app, 'local');
+      await e.edge.setRoute('source', app, 'peer');
+      return { switchedAtMs: now() };
+    case 'serving':
+      // Never two sides that run an application's background work: the old one is told first.
+      await e.apps.setServing('source', app, false);
+      await e.apps.setServing('target', app, true);
+      return {};
+    case 'locksTurn':
+      await e.locks.turn(app, 'reverse', now() + TURN_MS);
+      return {};
+    case 'drain': {
+      const drained = await drain(c, 'source', app);
+      return { ...drained, ...(await stallOf(c, app, c.state.target)) };
+    }
+  }
+}
+
+/** One step of the way back; as repeatable as those forward. */
+export async function performBack(c: ActContext, a: BackAct): Promise<Facts> {
+  const { app } = a;
+  const { engines: e, now, state } = c;
+  const route = routeOf(state, app);
+  const turned = route.at === 'back' ? route.turned : 'no';
+  switch (a.step) {
+    case 'dns':
+      return {};
+    case 'locksMarker':
+      if (turned === 'yes') await e.locks.marker(app, now() + MARKER_MS);
+      return {};
+    case 'cacheInvalidate':
+      await e.cache.set(app, cacheMode(route));
+      return {};
+    case 'edge':
+      await e.edge.setRoute('source', app, 'local');
+      await e.edge.setRoute('target', app, 'peer');
+      return {};
+    case 'serving':
+      await e.apps.setServing('target', app, false);
+      await e.apps.setServing('source', app, true);
+      return {};
+    case 'locksTurn':
+      await e.locks.turn(app, 'forward', now() + TURN_MS);
+      return {};
+    case 'drain':
+      return drain(c, 'target', app);
+    case 'shards':
+      return moveShards(c, app, state.source);
+  }
+}
+
+/**
+ * Hands all shards of the application that are elsewhere over to platform `to`, several at a time. A released shard
+ * (nothing has happened) is tried again; after `triesPerShard` tries no further shard is begun, and SHARD_NOT_MOVED.
+ */
+async function moveShards(c: ActContext, app: string, to: string): Promise<Facts> {
+  const { parallelShards } = c.state.options.switch;
+  const todo = (await c.engines.data.status(app)).filter((s) => s.authority !== to).map((s) => s.shard);
+  const waiting = [...todo];
+  let failure: unknown;
+  let released = 0;
+  const worker = async (): Promise<void> => {
+    for (let shard = waiting.shift(); shard !== undefined && failure === undefined; shard = waiting.shift()) {
+      try {
+        released += await moveShard(c, shard, to);
+      } catch (e) {
+        failure ??= e;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(parallelShards, todo.length) }, worker));
+  if (failure !== undefined) throw asError(failure);
+  return { ...(await stallOf(c, app, to)), released };
+}
+
+/** Answers how often the hand-over was released before it went through. */
+async function moveShard(c: ActContext, shard: ShardId, to: string): Promise<number> {
+  const { stallBudgetMs, triesPerShard } = c.state.options.switch;
+  let last = '';
+  for (let tries = 0; tries < triesPerShard; tries++) {
+    c.signal.throwIfAborted();
+    try {
+      const r = await c.engines.data.handOver(shard, to, stallBudgetMs, c.now() + HAND_OVER_MS);
+      if (r.outcome !== 'released') return tries;
+      last = `${r.reason} (held ${r.holdMs} ms)`;
+    } catch (e) {
+      last = asError(e).message;
+    }
+    await sleep(RELEASED_PAUSE_MS * 2 ** tries, undefined, { signal: c.signal });
+  }
+  throw new NxnwError(
+    'SHARD_NOT_MOVED',
+    `shard ${shardName(shard)} did not move to ${to} in ${triesPerShard} tries; the last: ${last}`,
+    { shard: shardName(shard), to },
+  );
+}
+
+/** What the shards' last hand-overs to `to` cost: the longest time from hold to first answer, and each shard's facts. */
+async function stallOf(c: ActContext, app: string, to: string): Promise<Facts> {
+  const all = await c.engines.data.status(app);
+  const handovers = all.flatMap((s) => (s.handover?.to === to ? [s.handover] : []));
+  return { stallMs: Math.max(0, ...handovers.map(stallMs)), shards: handovers.length };
+}
+
+export function stallMs(h: HandoverFacts): number {
+  return h.firstAnswerMs ?? h.holdMs;
+}
+
+/** Until the side's own instances have no request of the application under way; gives up after a minute and says so. */
+async function drain(c: ActContext, side: Side, app: string): Promise<Facts> {
+  const beganMs = c.now();
+  let idle = 0;
+  while (c.now() - beganMs < DRAIN_MS) {
+    const t = await c.engines.edge.traffic(side, app);
+    idle = t.localSessions === 0 ? idle + 1 : 0;
+    if (idle >= 2) return { drainMs: c.now() - beganMs, drained: true };
+    await sleep(POLL_MS, undefined, { signal: c.signal });
+  }
+  return { drainMs: c.now() - beganMs, drained: false };
+}
+
+export async function performDns(c: ActContext, a: Extract<Act, { kind: 'dns' }>): Promise<Facts> {
+  const { dns, edge } = c.engines;
+  if (dns === null) return {};
+  switch (a.step) {
+    case 'lowerTtl': {
+      const { oldTtlS } = await dns.lowerTtl();
+      return { oldTtlS, loweredAtMs: c.now() };
+    }
+    case 'waitTtl': {
+      // Until no resolver may hold the record with its old TTL.
+      const p = c.state.phases.DnsHandoff;
+      const facts = p.at === 'running' ? p.facts : {};
+      const untilMs = Number(facts['loweredAtMs'] ?? 0) + Number(facts['oldTtlS'] ?? 0) * 1000;
+      const leftMs = untilMs - c.now();
+      if (leftMs > 0) await sleep(leftMs, undefined, { signal: c.signal });
+      return {};
+    }
+    case 'change': {
+      const { propagationMs } = await dns.pointAt('target');
+      return { propagationMs, movedAtMs: c.now() };
+    }
+    case 'drain': {
+      // N1's edge has run dry when no request arrived there for as long as a resolver may hold the old record.
+      const quietMs = Math.max(1000, (await dns.ttlS()) * 1000);
+      const beganMs = c.now();
+      let last = -1;
+      let sinceMs = beganMs;
+      while (c.now() - beganMs < 10 * quietMs) {
+        let total = 0;
+        for (const app of c.state.apps) {
+          const t = await edge.traffic('source', app);
+          total += t.localRequests + t.peerRequests;
+        }
+        if (total !== last) sinceMs = c.now();
+        last = total;
+        if (c.now() - sinceMs >= quietMs) return { dnsDrainMs: c.now() - beganMs, dnsDrained: true };
+        await sleep(POLL_MS * 5, undefined, { signal: c.signal });
+      }
+      return { dnsDrainMs: c.now() - beganMs, dnsDrained: false };
+    }
+  }
+}
+
+export async function performFinalize(
+  c: ActContext,
+  a: Extract<Act, { kind: 'finalize' }>,
+  writeReport: () => Promise<Facts>,
+): Promise<Facts> {
+  const { engines: e, state, now } = c;
+  switch (a.step) {
+    case 'verify':
+      for (const app of state.apps) {
+        const checks = await e.data.compareDigests(app, now() + 60_000);
+        const bad = checks.filter((k) => !k.equal);
+        if (bad.length > 0)
+          throw new NxnwError(
+            'UNEQUAL',
+            `finalising is refused: ${bad.map((k) => shardName(k.shard)).join(', ')} differ between both sides; run \`nxnw verify --deep\``,
+            { app },
+          );
+      }
+      return {};
+    case 'close':
+      for (const app of state.apps) await e.data.finalize(app, now() + 60_000);
+      return { finalizedAtMs: now() };
+    case 'stopEngines':
+      for (const app of state.apps) {
+        await e.locks.set(app, 'off');
+        await e.cache.set(app, 'off');
+      }
+      return {};
+    case 'restoreTtl':
+      await e.dns?.restoreTtl();
+      return {};
+    case 'releaseSource':
+      await e.source.release();
+      return {};
+    case 'report':
+      return writeReport();
+  }
+}
+
+/** Undoing a phase below the wanted stage, or ending the migration. */
+export async function performUndo(c: ActContext, a: Extract<Act, { kind: 'undo' }>): Promise<void> {
+  const { engines: e, state } = c;
+  if (a.phase === 'DnsHandoff') {
+    await e.dns?.pointAt('source');
+    return;
+  }
+  for (const app of state.apps) {
+    if (a.phase === 'LockSync') await e.locks.set(app, 'off');
+    if (a.phase === 'CacheWarmup') await e.cache.set(app, 'off');
+    if (a.phase === 'DataFollow') await e.data.stopFollowing(app);
+  }
+  // What remains of the migration is nothing that N1 has to be kept for.
+  if (a.phase === 'DataFollow') await e.source.release();
+}
+
+/** Rows that the target holds without a migration: it was not empty. */
+export function notEmpty(shards: readonly ShardStatus[], target: string): readonly ShardStatus[] {
+  return shards.filter((s) => s.authority === target && s.handover === null);
+}
