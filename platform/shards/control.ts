@@ -14,6 +14,11 @@ export interface MigrationIntent {
   readonly entitiesPerS: number | null;
   /** The load slows down when N1's own commit latency exceeds its latency without load by this factor. */
   readonly sourceLatencyRatio: number;
+  /**
+   * This platform's own doors take the application's writes: true from the cut-over's begin (before the first MOVE) on,
+   * false before and after a way back. Otherwise a write through them is refused with a message that says why.
+   */
+  readonly serving: boolean;
 }
 
 export type ReplicaPhase =

@@ -1,0 +1,488 @@
+import { randomBytes } from 'node:crypto';
+import { NxnwError, asError, hasCode } from '../errors.js';
+import { fault } from '../fault.js';
+import type { Store } from '../stores/port.js';
+import type { ConfirmAnswer, MovedProof, OpenRequest, TxStatusRequest } from './api.js';
+import type { HandoverFacts, HandoverResult, MigrationIntent, ShardStatus } from './control.js';
+import { CrossGroup } from './crossgroup.js';
+import type { ShardCalls } from './crossgroup.js';
+import { ShardLog, pauseFor } from './log.js';
+import type { SlotImage } from './log.js';
+import { Owner } from './owner.js';
+import type { Work, WorkAnswer } from './owner.js';
+import { StateReader } from './reader.js';
+import { Replica, loadOf } from './replica.js';
+import type { PeerShard } from './replica.js';
+import { Source } from './source.js';
+import type { ShardState, StateOptions } from './state.js';
+import { takeOver, viewLog } from './takeover.js';
+import type { Opened } from './takeover.js';
+import type { Authority, Indexer, LookupAnswer, Position, QueryAnswer, QueryEngine, ShardId } from './types.js';
+import { comparePositions, shardName } from './types.js';
+
+/** The other platform as one shard sees it. */
+export interface PeerLink extends PeerShard {
+  readonly platform: string;
+  confirm(r: { through: Position; hash: Buffer; digest: string }, deadlineMs: number): Promise<ConfirmAnswer>;
+  /** Hands MOVE over; answers when the other side has opened its segment. */
+  open(image: SlotImage, deadlineMs: number): Promise<{ start: Position }>;
+}
+
+export interface HostOptions {
+  readonly shard: ShardId;
+  readonly shards: number;
+  readonly store: Store;
+  readonly platform: string;
+  readonly process: string;
+  readonly indexer: Indexer;
+  readonly engine: QueryEngine;
+  /** A new application of this platform, not one that is being moved here. */
+  readonly mayFound: () => boolean;
+  readonly peer: () => PeerLink | null;
+  readonly intent: () => MigrationIntent;
+  /** Resolves when the intent or the peer changes. */
+  readonly changed: () => Promise<void>;
+  readonly loadSlot: <T>(run: () => Promise<T>) => Promise<T>;
+  readonly calls: ShardCalls;
+  /** Waits for a lease on this process's session; UNAVAILABLE after the deadline (C12). */
+  readonly leased: (deadlineMs: number) => Promise<void>;
+  readonly historyMs: number;
+  readonly nowMs: () => number;
+  readonly nowUs: () => number;
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+}
+
+const MAX_QUEUE = 5000;
+const MAX_QUEUE_BYTES = 64 << 20;
+const MAX_RECENT_BYTES = 128 << 20;
+const MAX_PENDING_BYTES = 16 << 20;
+const TICK_MS = 100;
+const CHECKPOINT_EVERY_TICKS = 10;
+const OPEN_CALL_MS = 10_000;
+
+/** One shard in the process that holds its lock: owner, replica or idle, as the log says. */
+export class ShardHost {
+  owner: Owner | null = null;
+  replica: Replica | null = null;
+  state: ShardState | null = null;
+  readonly source: Source;
+  readonly shardLog: ShardLog;
+  handover: HandoverFacts | null = null;
+  error: string | null = null;
+  private handingOver: Promise<HandoverResult> | null = null;
+  private authority: { platform: string; epoch: number; hash: Buffer | null } | null = null;
+  private readonly stop = new AbortController();
+  private readonly crossGroup: CrossGroup;
+  private readonly running: Promise<void>;
+  private readonly ticker: NodeJS.Timeout;
+  private ticks = 0;
+  private checkpointing: Promise<void> | null = null;
+  private roleWaiters: (() => void)[] = [];
+
+  constructor(readonly o: HostOptions) {
+    this.shardLog = new ShardLog(o.shard, o.store, o.store.capabilities.chunkBytes);
+    this.source = new Source(this.shardLog, o.store, o.shard, o.nowMs, o.nowUs);
+    this.crossGroup = new CrossGroup(o.shard, o.calls, o.nowMs);
+    this.running = this.run();
+    this.ticker = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  get name(): string {
+    return shardName(this.o.shard);
+  }
+
+  private stateOptions(): StateOptions {
+    const { shard, store, indexer, historyMs, nowUs } = this.o;
+    return {
+      shard,
+      store,
+      indexer,
+      historyMs,
+      nowUs,
+      maxRecentBytes: MAX_RECENT_BYTES,
+      maxPendingBytes: MAX_PENDING_BYTES,
+    };
+  }
+
+  private async run(): Promise<void> {
+    let whole: ShardState | null = null;
+    while (!this.stop.signal.aborted) {
+      try {
+        whole = await this.oneRole(whole);
+        this.error = null;
+      } catch (e) {
+        if (this.stop.signal.aborted) break;
+        const err = asError(e);
+        this.error = err.message;
+        this.o.log('shard.failed', {
+          shard: this.name,
+          error: err.message,
+          code: hasCode(e, 'X') ? '' : (e as { code?: string }).code,
+        });
+        await whole?.close();
+        whole = null;
+        await pauseFor(200, this.stop.signal);
+      }
+    }
+    await whole?.close();
+  }
+
+  /** Takes the role that the log gives; comes back when it is over, with the state if it is still whole. */
+  private async oneRole(whole: ShardState | null): Promise<ShardState | null> {
+    const load = await loadOf({ state: this.stateOptions() });
+    const view = await viewLog(this.shardLog);
+    const turn =
+      view.kind === 'empty'
+        ? this.o.mayFound()
+        : view.kind === 'open'
+          ? view.platform === this.o.platform
+          : view.next === this.o.platform;
+    this.setAuthority(
+      view.kind === 'empty'
+        ? null
+        : {
+            platform: view.kind === 'open' ? view.platform : view.next,
+            epoch: view.kind === 'open' ? view.end.epoch : view.end.epoch + 1,
+            hash: null,
+          },
+    );
+    if (turn && (!load || load.done)) {
+      const opened = await this.tryOpen(whole, load?.generation ?? 0);
+      if (opened) return this.serve(opened);
+    }
+    if (!this.o.peer()) {
+      await whole?.close();
+      await Promise.race([this.o.changed(), pauseFor(1000, this.stop.signal)]);
+      return null;
+    }
+    return this.replicate(whole);
+  }
+
+  private async tryOpen(whole: ShardState | null, generation: number): Promise<Opened | null> {
+    try {
+      const o = {
+        state: this.stateOptions(),
+        log: this.shardLog,
+        platform: this.o.platform,
+        process: this.o.process,
+        generation,
+        mayFound: this.o.mayFound(),
+        signal: this.stop.signal,
+      };
+      return await takeOver(o, whole ?? undefined);
+    } catch (e) {
+      // what is missing of a segment that was moved here is fetched from the other platform
+      if (hasCode(e, 'REPLICA_NOT_WHOLE', 'LOG_HOLE') && this.o.peer()) return null;
+      throw e;
+    }
+  }
+
+  private setAuthority(a: { platform: string; epoch: number; hash: Buffer | null } | null): void {
+    this.authority = a;
+    for (const w of this.roleWaiters.splice(0)) w();
+  }
+
+  private async serve(opened: Opened): Promise<ShardState | null> {
+    const { state } = opened;
+    this.state = state;
+    const over = new Promise<Error>((ok) => {
+      this.owner = new Owner({
+        state, log: this.shardLog, platform: this.o.platform, nowUs: this.o.nowUs, nowMs: this.o.nowMs,
+        signal: this.stop.signal, over: ok, maxQueue: MAX_QUEUE, maxQueueBytes: MAX_QUEUE_BYTES,
+      }); // prettier-ignore
+    });
+    if (opened.start.epoch > 1 && this.handover?.start === null)
+      this.handover = { ...this.handover, start: opened.start };
+    this.setAuthority({ platform: this.o.platform, epoch: opened.start.epoch, hash: state.endHash });
+    await fault('serve.first', this.name);
+    this.o.log('shard.serving', { shard: this.name, epoch: opened.start.epoch });
+    const why = await over;
+    this.owner = null;
+    await this.checkpointing;
+    if (hasCode(why, 'MOVED')) return state;
+    this.o.log('shard.over', { shard: this.name, why: why.message });
+    this.state = null;
+    await state.close();
+    return null;
+  }
+
+  private async replicate(whole: ShardState | null): Promise<ShardState | null> {
+    const replica = new Replica(
+      {
+        state: this.stateOptions(), log: this.shardLog, platform: this.o.platform, peer: this.peerShard(), intent: this.o.intent,
+        intentChanged: this.o.changed, slot: this.o.loadSlot, shards: this.o.shards, nowMs: this.o.nowMs, signal: this.stop.signal,
+      },
+      whole,
+    ); // prettier-ignore
+    this.replica = replica;
+    try {
+      const how = await replica.run();
+      if (how === 'final') {
+        this.o.log('shard.final', { shard: this.name });
+        await new Promise<void>((ok) => this.stop.signal.addEventListener('abort', () => ok()));
+      }
+      return replica.state;
+    } finally {
+      await this.checkpointing;
+      this.replica = null;
+      this.state = replica.state;
+    }
+  }
+
+  /** The peer may come and go: each call finds it anew. */
+  private peerShard(): PeerShard {
+    const link = () => {
+      const p = this.o.peer();
+      if (!p) throw new NxnwError('UNAVAILABLE', `${this.name}: the other platform is not joined`);
+      return p;
+    };
+    return {
+      loadBegin: (d) => link().loadBegin(d),
+      scan: (a, d) => link().scan(a, d),
+      follow: (f, s) => link().follow(f, s),
+    };
+  }
+
+  private tick(): void {
+    this.owner?.tick();
+    const state = this.owner ? this.state : (this.replica?.state ?? null);
+    if (this.owner && this.state) this.crossGroup.tick(this.owner, this.state);
+    if (++this.ticks % CHECKPOINT_EVERY_TICKS !== 0 || this.checkpointing || !state || state.failure) return;
+    if (this.replica && state.digest === null) return;
+    this.checkpointing = this.checkpointAndTruncate(state)
+      .catch((e: unknown) => this.o.log('shard.checkpointFailed', { shard: this.name, error: asError(e).message }))
+      .finally(() => (this.checkpointing = null));
+  }
+
+  private async checkpointAndTruncate(state: ShardState): Promise<void> {
+    const old = state.checkpointed;
+    if (old && comparePositions(state.checkpointable(), old) <= 0) return;
+    const window = await state.checkpoint();
+    if (window) await this.source.truncate(window);
+  }
+
+  /** Who a caller should ask instead. */
+  private notHere(): NxnwError {
+    const a =
+      this.authority ?? (this.o.mayFound() ? null : { platform: this.o.peer()?.platform ?? '', epoch: 0, hash: null });
+    if (a && a.platform !== this.o.platform && a.platform !== '') {
+      const proof: MovedProof = { platform: a.platform, epoch: a.epoch, hash: a.hash };
+      return new NxnwError('MOVED', `shard ${this.name} is served by platform ${a.platform}`, { ...proof });
+    }
+    return new NxnwError(
+      'NOT_OWNER',
+      `shard ${this.name} is not served by process ${this.o.process} at the moment${this.error ? `: ${this.error}` : ''}`,
+      { process: this.o.process },
+    );
+  }
+
+  private serving(): { owner: Owner; state: ShardState } {
+    if (!this.owner || !this.state || this.owner.over) throw this.owner?.over ?? this.notHere();
+    return { owner: this.owner, state: this.state };
+  }
+
+  private authorityAt(at: Position): Authority {
+    return { platform: this.o.platform, shard: this.o.shard, at };
+  }
+
+  async lookup(keys: readonly Buffer[], atUs: number | null, deadlineMs: number): Promise<LookupAnswer> {
+    await this.o.leased(deadlineMs);
+    const { owner, state } = this.serving();
+    const t = atUs === null ? null : owner.raiseClock(atUs);
+    await owner.readable(keys, t, deadlineMs);
+    if (t !== null) await owner.settled();
+    const at = state.end;
+    const rows = await new StateReader(state, t ?? Number.MAX_SAFE_INTEGER).get(keys);
+    return { rows, authority: this.authorityAt(at) };
+  }
+
+  async query(query: Buffer, atUs: number | null, deadlineMs: number): Promise<QueryAnswer> {
+    await this.o.leased(deadlineMs);
+    const { owner, state } = this.serving();
+    const t = owner.raiseClock(atUs);
+    await owner.settled();
+    await owner.readable(null, t, deadlineMs);
+    const at = state.end;
+    await state.whenApplied(at);
+    const abort = AbortSignal.timeout(Math.max(1, deadlineMs - this.o.nowMs()));
+    const batch = await this.o.engine(query, new StateReader(state, t), abort);
+    return { batch, authority: this.authorityAt(at) };
+  }
+
+  async submit(work: Work, deadlineMs: number): Promise<WorkAnswer & { authority: Authority }> {
+    const { owner } = this.serving();
+    const began = this.o.nowMs();
+    const a = await owner.submit(work, deadlineMs);
+    this.source.committed(this.o.nowMs() - began);
+    return { ...a, authority: this.authorityAt(a.at) };
+  }
+
+  async txStatus(r: TxStatusRequest): Promise<{ decided: boolean; commit: boolean; version: number }> {
+    const { owner, state } = this.serving();
+    return this.crossGroup.status(owner, state, r);
+  }
+
+  /** Asked by the owner on the other side before MOVE: durable, applied and equal through k-1? (C14) */
+  async confirm(through: Position, hash: Buffer, digest: string, deadlineMs: number): Promise<ConfirmAnswer> {
+    const state = this.replica?.state;
+    if (!this.replica || !state || this.replica.phase !== 'following')
+      return {
+        ok: false,
+        reason: `the copy of ${this.name} is not following (${this.replica?.phase ?? 'no replica'})`,
+      };
+    while (comparePositions(state.end, through) < 0) {
+      if (this.o.nowMs() >= deadlineMs || state.failure)
+        return { ok: false, reason: `the copy of ${this.name} has not reached the log's end in time` };
+      await state.changed(Math.min(20, deadlineMs - this.o.nowMs()));
+    }
+    const late = pauseFor(Math.max(0, deadlineMs - this.o.nowMs()), this.stop.signal).then(() => 'late' as const);
+    if ((await Promise.race([state.whenApplied(through), late])) === 'late')
+      return { ok: false, reason: `the copy of ${this.name} has not applied the log's end in time` };
+    const mine = state.digestAt(through);
+    await fault('digest.compare', this.name);
+    if (!state.hashAt(through)?.equals(hash)) return { ok: false, reason: `the logs of ${this.name} differ` };
+    if (mine !== digest)
+      return {
+        ok: false,
+        reason: `the digests of ${this.name} differ (${mine ?? 'none'} here, ${digest} there): verify it`,
+      };
+    await fault('confirm.sent', this.name);
+    return { ok: true };
+  }
+
+  /** The other side has moved the shard here: answers when this process serves it. */
+  async open(r: OpenRequest): Promise<{ start: Position }> {
+    await this.replica?.push(r.image);
+    for (;;) {
+      if (this.owner && this.authority && this.authority.epoch > r.image.at.epoch)
+        return { start: { epoch: this.authority.epoch, slot: 0 } };
+      const left = r.deadlineMs - this.o.nowMs();
+      if (left <= 0 || this.stop.signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: not opened in time`);
+      await Promise.race([new Promise<void>((ok) => this.roleWaiters.push(ok)), pauseFor(left, this.stop.signal)]);
+    }
+  }
+
+  /** C14, the owner's side. One at a time; asked again while one runs answers with its result. */
+  handOver(to: string, stallBudgetMs: number): Promise<HandoverResult> {
+    if (this.authority?.platform === to) return Promise.resolve({ outcome: 'already' });
+    this.handingOver ??= this.doHandOver(to, stallBudgetMs).finally(() => (this.handingOver = null));
+    return this.handingOver;
+  }
+
+  private async doHandOver(to: string, stallBudgetMs: number): Promise<HandoverResult> {
+    const { owner, state } = this.serving();
+    const peer = this.o.peer();
+    if (!peer || peer.platform !== to)
+      throw new NxnwError(
+        'FAILED_PRECONDITION',
+        `platform ${to} is not joined: ${peer ? `only ${peer.platform} is` : 'none is'}`,
+      );
+    if (state.final) throw new NxnwError('FINALIZED', `shard ${this.name} was finalized: there is no way back`);
+    const began = this.o.nowMs();
+    const deadline = began + stallBudgetMs;
+    const released = (reason: string): HandoverResult => {
+      owner.release();
+      return { outcome: 'released', reason, holdMs: this.o.nowMs() - began };
+    };
+    // outside the hold: the other side should be close before anybody waits
+    try {
+      await owner.hold();
+      for (;;) {
+        const through = state.end;
+        const digest = state.digestAt(through);
+        if (digest === null) return released(`no digest at the log's end of ${this.name}`);
+        await fault('deadline.beforeMove', this.name);
+        const answer = await peer.confirm({ through, hash: state.endHash, digest }, deadline);
+        if (!answer.ok) return released(answer.reason);
+        if (this.o.nowMs() > deadline)
+          return released(`confirmed ${this.o.nowMs() - deadline} ms after the stall budget of ${stallBudgetMs} ms`);
+        await fault('deadline.withMove', this.name);
+        const k = { epoch: through.epoch, slot: through.slot + 1 };
+        if (await owner.move(k, to, randomBytes(8).toString('hex')))
+          return await this.moved(owner, state, peer, k, began);
+      }
+    } catch (e) {
+      if (!owner.over) return released(asError(e).message);
+      throw e;
+    }
+  }
+
+  private async moved(
+    owner: Owner,
+    state: ShardState,
+    peer: PeerLink,
+    move: Position,
+    began: number,
+  ): Promise<HandoverResult> {
+    const proof: MovedProof = { platform: peer.platform, epoch: move.epoch + 1, hash: state.endHash };
+    const held = owner.heldCount;
+    this.handover = {
+      from: this.o.platform,
+      to: peer.platform,
+      move,
+      start: null,
+      heldRequests: held,
+      holdMs: this.o.nowMs() - began,
+      firstAnswerMs: null,
+      atMs: this.o.nowMs(),
+    };
+    await fault('move.beforeTell', this.name);
+    const image = await this.shardLog.read(move);
+    const told = image
+      ? peer.open(image, this.o.nowMs() + OPEN_CALL_MS)
+      : Promise.reject(new NxnwError('LOG_HOLE', `MOVE of ${this.name} cannot be read back`));
+    this.setAuthority(proof);
+    // everything that waits goes on at the other side
+    owner.end(
+      new NxnwError('MOVED', `shard ${this.name} was moved to ${peer.platform}`, {
+        ...proof,
+        held: true,
+        beganMs: began,
+      }),
+    );
+    try {
+      const { start } = await told;
+      this.handover = { ...this.handover, start };
+    } catch (e) {
+      // the other side finds MOVE in the log by itself; only this fact comes later
+      this.o.log('shard.openLate', { shard: this.name, error: asError(e).message });
+    }
+    return { outcome: 'moved', facts: this.handover };
+  }
+
+  /** The router saw the first answer of the new owner to a request of this process. */
+  firstAnswer(): void {
+    if (this.handover && this.handover.firstAnswerMs === null && this.handover.from === this.o.platform)
+      this.handover = { ...this.handover, firstAnswerMs: this.o.nowMs() - this.handover.atMs + this.handover.holdMs };
+  }
+
+  status(): ShardStatus {
+    const state = this.owner ? this.state : (this.replica?.state ?? this.state);
+    const r = this.replica;
+    return {
+      shard: this.o.shard,
+      authority: this.authority?.platform ?? '',
+      process: this.o.process,
+      end: state?.end ?? null,
+      applied: state?.applied ?? null,
+      digest: state ? state.digestAt(state.applied) : null,
+      entities: state?.entities ?? 0,
+      bytes: state?.bytes ?? 0,
+      replica: this.owner
+        ? null
+        : {
+            phase: r?.phase ?? 'none', error: r?.error ?? this.error, p0: r?.load?.p0 ?? null, generation: r?.load?.generation ?? 0,
+            scanned: r?.load?.scanned ?? 0, scanTotal: r?.load?.scanTotal ?? 0, scannedBytes: r?.load?.scannedBytes ?? 0,
+            durable: r?.durable ?? null, lagMs: r?.lagMs ?? null, retries: r?.retries ?? 0,
+          }, // prettier-ignore
+      handover: this.handover,
+    };
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.ticker);
+    this.stop.abort();
+    await this.running;
+    await this.checkpointing;
+  }
+}

@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto';
+import { NxnwError, hasCode } from '../errors.js';
+import { fault } from '../fault.js';
+import type { Slots } from '../stores/port.js';
+import type { PlacedEntry } from './entry.js';
+import { decodeEntry, sha256 } from './entry.js';
+import type { Position, ShardId } from './types.js';
+import { shardName, showPosition } from './types.js';
+
+/** Entries above this size go into chunks; the slot then holds a reference (C15). */
+const INLINE_BYTES = 64 << 10;
+const INLINE = 0;
+const CHUNKED = 1;
+const UNKNOWN_RETRY_MS = 20;
+
+/** A slot's bytes with the entry that they stand for; what travels to the other platform. */
+export interface SlotImage {
+  readonly at: Position;
+  /** As the slot holds it. */
+  readonly slot: Buffer;
+  /** The entry's bytes (equal to the slot's rest when inline). */
+  readonly payload: Buffer;
+}
+
+interface ChunkRef {
+  readonly nonce: string;
+  readonly count: number;
+  readonly hash: Buffer;
+}
+
+function readRef(slot: Buffer): ChunkRef {
+  return { nonce: slot.subarray(1, 17).toString('hex'), count: slot.readUInt32BE(17), hash: slot.subarray(21, 53) };
+}
+
+/** Wakes after `ms` or when the signal aborts. */
+export function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((ok) => {
+    const done = () => {
+      clearTimeout(t);
+      signal.removeEventListener('abort', done);
+      ok();
+    };
+    const t = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+}
+
+/**
+ * One shard's slots in this platform's store, with the append rule C2: only a held slot decides. Nothing here knows who
+ * may append; see owner.ts, takeover.ts, replica.ts.
+ */
+export class ShardLog {
+  constructor(
+    readonly shard: ShardId,
+    private readonly slots: Slots,
+    private readonly chunkBytes: number,
+  ) {}
+
+  private name(at: Position): string {
+    return `${shardName(this.shard)}@${showPosition(at)}`;
+  }
+
+  /** Wraps an entry's bytes for a slot, writing chunks first where it is large. */
+  async wrap(payload: Buffer): Promise<Buffer> {
+    if (payload.length <= INLINE_BYTES) return Buffer.concat([Buffer.from([INLINE]), payload]);
+    const nonce = randomBytes(16);
+    const count = await this.putChunks(nonce.toString('hex'), payload);
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(count, 1);
+    return Buffer.concat([Buffer.from([CHUNKED]), nonce, head.subarray(1), sha256(payload)]);
+  }
+
+  private async putChunks(nonce: string, payload: Buffer): Promise<number> {
+    const count = Math.ceil(payload.length / this.chunkBytes);
+    for (let i = 0; i < count; i++) {
+      await this.slots.putChunk(this.shard, nonce, i, payload.subarray(i * this.chunkBytes, (i + 1) * this.chunkBytes));
+      await fault('chunk.written', shardName(this.shard));
+    }
+    return count;
+  }
+
+  private async unwrap(at: Position, slot: Buffer): Promise<Buffer> {
+    if (slot[0] === INLINE) return slot.subarray(1);
+    const ref = readRef(slot);
+    const parts: Buffer[] = [];
+    for (let i = 0; i < ref.count; i++) {
+      const part = await this.slots.getChunk(this.shard, ref.nonce, i);
+      if (!part) throw new NxnwError('LOG_CHUNK_MISSING', `slot ${this.name(at)} names chunk ${i} of ${ref.nonce}, which the store does not have`, { at }); // prettier-ignore
+      parts.push(part);
+    }
+    const payload = Buffer.concat(parts);
+    if (!sha256(payload).equals(ref.hash)) throw new NxnwError('LOG_CHUNK_DAMAGED', `chunks ${ref.nonce} of slot ${this.name(at)} do not have the hash that the slot names`, { at }); // prettier-ignore
+    return payload;
+  }
+
+  /**
+   * Put-if-absent until the slot is held (C2). `own` = it holds these bytes; otherwise it holds another's. Throws
+   * UNAVAILABLE when `signal` aborts first: then the outcome stays unknown and the caller must give the shard up.
+   */
+  async append(at: Position, slot: Buffer, signal: AbortSignal): Promise<{ own: true } | { own: false; held: Buffer }> {
+    await fault('append.beforeSend', this.name(at));
+    for (let tries = 0; ; tries++) {
+      try {
+        const sent = this.slots.append(this.shard, at, slot);
+        await fault('append.sent', this.name(at));
+        const out = await sent;
+        await fault('append.held', this.name(at));
+        if (out.won || out.held.equals(slot)) return { own: true };
+        return { own: false, held: out.held };
+      } catch (e) {
+        if (!hasCode(e, 'UNAVAILABLE')) throw e;
+        await fault('append.unknown', this.name(at));
+        if (signal.aborted) throw new NxnwError('UNAVAILABLE', `the outcome of the append at ${this.name(at)} is unknown after ${tries + 1} sends: ${e.message}`, { at }, e); // prettier-ignore
+        await pauseFor(Math.min(1000, UNKNOWN_RETRY_MS << Math.min(tries, 6)), signal);
+      }
+    }
+  }
+
+  /** Stores another platform's slot under its own coordinates (C7). Throws DIVERGED if other bytes are there. */
+  async replicate(image: SlotImage, signal: AbortSignal): Promise<void> {
+    if (image.slot[0] === CHUNKED) await this.putChunks(readRef(image.slot).nonce, image.payload);
+    const out = await this.append(image.at, image.slot, signal);
+    if (!out.own)
+      throw new NxnwError('DIVERGED', `slot ${this.name(image.at)} here and on the other platform hold different entries: replication of this shard stops, it must be loaded again`, { at: image.at }); // prettier-ignore
+  }
+
+  async read(at: Position): Promise<SlotImage | null> {
+    const slot = await this.slots.read(this.shard, at);
+    return slot ? { at, slot, payload: await this.unwrap(at, slot) } : null;
+  }
+
+  async readEntry(at: Position): Promise<PlacedEntry | null> {
+    const image = await this.read(at);
+    return image ? decodeEntry(image.payload, at) : null;
+  }
+
+  /** Held slots of one segment, ascending from `from`; holes are not filled in (see the caller's C4). */
+  async scan(epoch: number, from: number, limit: number): Promise<SlotImage[]> {
+    const found = await this.slots.scan(this.shard, epoch, from, limit);
+    const out: SlotImage[] = [];
+    for (const { slot, bytes } of found) {
+      const at = { epoch, slot };
+      out.push({ at, slot: bytes, payload: await this.unwrap(at, bytes) });
+    }
+    return out;
+  }
+
+  last(epoch: number): Promise<number | null> {
+    return this.slots.last(this.shard, epoch);
+  }
+
+  lastEpoch(): Promise<number | null> {
+    return this.slots.lastEpoch(this.shard);
+  }
+
+  /** Removes slots 1..below-1 of a segment with their chunks; START and the newest entry stay (C1). */
+  async truncate(epoch: number, below: number): Promise<void> {
+    const doomed = await this.slots.scan(this.shard, epoch, 1, 512);
+    const chunks: string[] = [];
+    for (const { slot, bytes } of doomed) {
+      if (slot >= below) break;
+      await fault('truncate.eachRow', this.name({ epoch, slot }));
+      if (bytes[0] === CHUNKED) chunks.push(readRef(bytes).nonce);
+    }
+    const lastSeen = doomed.at(-1)?.slot ?? 0;
+    // slots first: a slot must never name chunks that are gone
+    await this.slots.truncate(this.shard, epoch, Math.min(below, lastSeen + 1));
+    for (const nonce of chunks) await this.slots.dropChunks(this.shard, nonce);
+    if (lastSeen + 1 < below && doomed.length > 0) await this.truncate(epoch, below);
+  }
+}

@@ -1,0 +1,434 @@
+import { NxnwError, asError } from '../errors.js';
+import { fault } from '../fault.js';
+import type { LogEntry, LogRecord } from './entry.js';
+import { decodeEntry, encodeEntry } from './entry.js';
+import { BatchView } from './evaluate.js';
+import { PrepareLocks } from './locks.js';
+import type { ShardLog } from './log.js';
+import type { Outcome, ShardState } from './state.js';
+import { committedAnswers } from './state.js';
+import type { Mutation, MutationAnswer, Position, ReadSet, RowImage, ShardId, TxId } from './types.js';
+import { shardName, showPosition } from './types.js';
+
+/** What waits to become a record of the next entry. */
+export type Work =
+  | { readonly t: 'commit'; readonly tx: TxId; readonly beganUs: number; readonly mutations: readonly Mutation[]; readonly reads: ReadSet } // prettier-ignore
+  | { readonly t: 'prepare'; readonly tx: TxId; readonly beganUs: number; readonly mutations: readonly Mutation[]; readonly reads: ReadSet; readonly participants: readonly ShardId[] } // prettier-ignore
+  | { readonly t: 'decide'; readonly tx: TxId; readonly beganUs: number; readonly commit: boolean; readonly version: number; readonly participants: readonly ShardId[] } // prettier-ignore
+  | { readonly t: 'note'; readonly tx: TxId; readonly beganUs: number; readonly commit: boolean; readonly version: number } // prettier-ignore
+  | { readonly t: 'ids'; readonly count: number }
+  | { readonly t: 'reserve'; readonly counters: readonly number[] }
+  | { readonly t: 'final' };
+
+export interface WorkAnswer {
+  readonly version: number;
+  readonly commit: boolean;
+  readonly answers: readonly MutationAnswer[];
+  readonly at: Position;
+}
+
+interface Queued {
+  readonly work: Work;
+  readonly deadlineMs: number;
+  readonly bytes: number;
+  readonly ok: (a: WorkAnswer) => void;
+  readonly fail: (e: Error) => void;
+}
+
+export interface OwnerOptions {
+  readonly state: ShardState;
+  readonly log: ShardLog;
+  readonly platform: string;
+  readonly nowUs: () => number;
+  readonly nowMs: () => number;
+  /** Aborts when the process must give the shard up (session lost for long, shutting down). */
+  readonly signal: AbortSignal;
+  /** Called once when this owner is over, whatever the reason. */
+  readonly over: (why: Error) => void;
+  readonly maxQueue: number;
+  readonly maxQueueBytes: number;
+}
+
+const BATCH_BYTES = 1 << 20;
+const BATCH_WORKS = 256;
+const EMPTY_READS: ReadSet = { keys: [], ranges: [] };
+
+/** Decisions and notes go on while new requests are held (C13). */
+const passesHold = (w: Work): boolean => w.t === 'decide' || w.t === 'note';
+
+/**
+ * The writer of one open segment: one append in flight, everything that waits goes into the next entry (C16), an answer
+ * only for what a held slot says (C2). It is created by take-over or hand-over after START was won, and ends by being
+ * superseded, by MOVE, or by giving up.
+ */
+export class Owner {
+  private queue: Queued[] = [];
+  private queueBytes = 0;
+  private readonly byTx = new Map<string, Promise<WorkAnswer>>();
+  private wake: (() => void) | null = null;
+  private clockUs = 0;
+  private holding = false;
+  private moving = false;
+  private inflight: Promise<void> | null = null;
+  private locks: PrepareLocks;
+  private lockWaiters: (() => void)[] = [];
+  private readonly stop = new AbortController();
+  over: Error | null = null;
+  heldCount = 0;
+  readonly counters = { commits: 0, entries: 0, conflicts: 0 };
+
+  constructor(private readonly o: OwnerOptions) {
+    this.locks = new PrepareLocks(o.state.prepares.values());
+    o.signal.addEventListener('abort', () =>
+      this.end(new NxnwError('UNAVAILABLE', `shard ${this.name} is given up by this process`)),
+    );
+    void this.run();
+  }
+
+  get name(): string {
+    return shardName(this.o.state.o.shard);
+  }
+
+  /** The timestamp of the next entry lies above all earlier ones, and above reads at T. */
+  private nextVersion(): number {
+    this.clockUs = Math.max(this.o.nowUs(), this.clockUs + 1, this.o.state.tsUs + 1);
+    return this.clockUs;
+  }
+
+  /** A T for reads: nothing will be committed at or below it any more. */
+  raiseClock(atUs: number | null): number {
+    const t = atUs ?? Math.max(this.o.nowUs(), this.o.state.tsUs, this.clockUs);
+    if (t > this.o.nowUs() + 5_000_000)
+      throw new NxnwError('INVALID_ARGUMENT', `read time ${t} lies more than 5 s in the future`);
+    this.clockUs = Math.max(this.clockUs, t);
+    return t;
+  }
+
+  /** Queues work. The same transaction asked again gets the first one's answer. */
+  submit(work: Work, deadlineMs: number): Promise<WorkAnswer> {
+    if (this.over) return Promise.reject(this.over);
+    const id = 'tx' in work ? `${work.t}:${work.tx}` : null;
+    const running = id === null ? undefined : this.byTx.get(id);
+    if (running) return running;
+    const bytes =
+      'mutations' in work ? work.mutations.reduce((n, m) => n + m.key.length + (m.entity?.length ?? 0), 0) : 100;
+    if (!passesHold(work) && (this.queue.length >= this.o.maxQueue || this.queueBytes + bytes > this.o.maxQueueBytes))
+      return Promise.reject(
+        new NxnwError(
+          'RESOURCE_EXHAUSTED',
+          `shard ${this.name} has ${this.queue.length} commits waiting (${this.queueBytes} bytes): nothing was done, try again later`,
+        ),
+      );
+    const p = new Promise<WorkAnswer>((ok, fail) => {
+      this.queue.push({ work, deadlineMs, bytes, ok, fail });
+      this.queueBytes += bytes;
+    });
+    if (id !== null) {
+      this.byTx.set(id, p);
+      const forget = () => this.byTx.delete(id);
+      p.then(forget, forget);
+    }
+    if (this.holding && !passesHold(work)) this.heldCount++;
+    this.wake?.();
+    return p;
+  }
+
+  private async run(): Promise<void> {
+    try {
+      while (!this.over) {
+        // before the batch is taken: from taking it to its append nothing else may come in between (move)
+        await this.o.state.roomToIngest();
+        const batch = this.takeBatch();
+        if (batch.length === 0) {
+          await new Promise<void>((ok) => (this.wake = ok));
+          this.wake = null;
+          continue;
+        }
+        this.inflight = this.commitBatch(batch);
+        await this.inflight;
+        this.inflight = null;
+      }
+    } catch (e) {
+      this.end(asError(e));
+    }
+  }
+
+  private takeBatch(): Queued[] {
+    if (this.moving) return [];
+    const batch: Queued[] = [];
+    const rest: Queued[] = [];
+    const now = this.o.nowMs();
+    let bytes = 0;
+    for (const q of this.queue) {
+      if (q.deadlineMs <= now) {
+        this.queueBytes -= q.bytes;
+        q.fail(
+          new NxnwError(
+            'DEADLINE_EXCEEDED',
+            `the deadline passed while the request waited for shard ${this.name}; it was not begun`,
+          ),
+        );
+        continue;
+      }
+      const full = batch.length >= BATCH_WORKS || (batch.length > 0 && bytes + q.bytes > BATCH_BYTES);
+      const held = this.holding && !passesHold(q.work);
+      const blocked = 'mutations' in q.work && this.locks.blocksCommit(q.work.mutations, q.work.reads) !== null;
+      if (full || held || blocked) rest.push(q);
+      else {
+        batch.push(q);
+        bytes += q.bytes;
+        this.queueBytes -= q.bytes;
+      }
+    }
+    this.queue = rest;
+    return batch;
+  }
+
+  private async commitBatch(batch: readonly Queued[]): Promise<void> {
+    const { state } = this.o;
+    try {
+      const view = new BatchView(state.recent, await this.readRows(batch));
+      const records: LogRecord[] = [];
+      const answers: { q: Queued; answer: Omit<WorkAnswer, 'at'> }[] = [];
+      let locks = this.locks;
+      for (const q of batch) {
+        try {
+          // a PREPARE earlier in this very batch may lock what this one needs: it waits for the next one
+          if ('mutations' in q.work && locks.blocksCommit(q.work.mutations, q.work.reads) !== null) {
+            this.queue.unshift(q);
+            this.queueBytes += q.bytes;
+            continue;
+          }
+          const { record, answer } = this.evaluate(q.work, view);
+          if (record) records.push(record);
+          if (record?.t === 'prepare')
+            locks = new PrepareLocks([...state.prepares.values(), ...records.filter((r) => r.t === 'prepare')]);
+          answers.push({ q, answer });
+        } catch (e) {
+          this.counters.conflicts++;
+          q.fail(asError(e));
+        }
+      }
+      if (records.length > 0) await this.appendEntry(records, view.bases);
+      await fault('commit.beforeAck', this.name);
+      for (const { q, answer } of answers) q.ok({ ...answer, at: state.end });
+      this.counters.commits += answers.length;
+    } catch (e) {
+      const err = asError(e);
+      for (const q of batch) q.fail(err);
+      throw err;
+    }
+  }
+
+  private async readRows(batch: readonly Queued[]): Promise<Map<string, RowImage | null>> {
+    const keys = new Map<string, Buffer>();
+    for (const { work } of batch)
+      if ('mutations' in work)
+        for (const m of work.mutations)
+          if (!this.o.state.recent.newest(m.key)) keys.set(m.key.toString('latin1'), m.key);
+    const list = [...keys.values()];
+    const out = new Map<string, RowImage | null>();
+    if (list.length === 0) return out;
+    const rows = await this.o.state.o.store.getRows(this.o.state.o.shard, this.o.state.generation, list);
+    list.forEach((key, i) => out.set(key.toString('latin1'), rows[i] ?? null));
+    return out;
+  }
+
+  private evaluate(w: Work, view: BatchView): { record: LogRecord | null; answer: Omit<WorkAnswer, 'at'> } {
+    const { state } = this.o;
+    const known = 'tx' in w ? state.outcomes.get(w.tx) : undefined;
+    if (known) return { record: null, answer: firstAnswer(w, known) };
+    const version = this.nextVersion();
+    const plain = { version, commit: true, answers: [] };
+    switch (w.t) {
+      case 'commit': {
+        view.validate(w.reads);
+        const { rows, answers } = view.evaluate(w.mutations, version);
+        view.accept(rows);
+        return {
+          record: rows.length > 0 ? { t: 'commit', tx: w.tx, version, rows, answers } : null,
+          answer: { ...plain, answers },
+        };
+      }
+      case 'prepare': {
+        const again = state.prepares.get(w.tx);
+        if (again) return { record: null, answer: { version: again.proposal, commit: true, answers: again.answers } };
+        if (w.beganUs < state.recent.floorUs)
+          throw new NxnwError(
+            'ABORTED',
+            `transaction ${w.tx} began before what this shard remembers; nothing was committed, begin it again`,
+          );
+        view.validate(w.reads);
+        const { rows, answers } = view.evaluate(w.mutations, version);
+        const { tx, beganUs, participants } = w;
+        const readKeys = w.reads.keys.map((r) => r.key);
+        const readRanges = w.reads.ranges.map(({ group, kind }) => ({ group, kind }));
+        return {
+          record: { t: 'prepare', tx, beganUs, participants, proposal: version, rows, answers, readKeys, readRanges },
+          answer: { ...plain, answers },
+        };
+      }
+      case 'decide': {
+        const { tx, beganUs, participants } = w;
+        const prepared = state.prepares.get(tx);
+        if (w.commit && !prepared)
+          throw new NxnwError('ABORTED', `transaction ${tx} is not prepared in ${this.name}; nothing was committed`);
+        this.clockUs = Math.max(this.clockUs, w.version, beganUs);
+        const v = w.commit ? w.version : this.nextVersion();
+        return {
+          record: { t: 'decide', tx, beganUs, commit: w.commit, version: v, participants },
+          answer: { version: v, commit: w.commit, answers: prepared && w.commit ? committedAnswers(prepared, v) : [] },
+        };
+      }
+      case 'note': {
+        const { tx, beganUs, commit } = w;
+        const prepared = state.prepares.get(tx);
+        if (!prepared && (commit || beganUs < state.recent.floorUs))
+          return { record: null, answer: { ...plain, commit } };
+        this.clockUs = Math.max(this.clockUs, w.version, beganUs);
+        return { record: { t: 'note', tx, beganUs, commit, version: w.version }, answer: { ...plain, commit } };
+      }
+      case 'ids':
+        return { record: { t: 'ids', upTo: state.idFloor + w.count }, answer: { ...plain, version: state.idFloor } };
+      case 'reserve':
+        return { record: { t: 'reserve', counters: w.counters }, answer: plain };
+      case 'final':
+        return { record: state.final ? null : { t: 'final' }, answer: plain };
+    }
+  }
+
+  /** Appends at the next slot; comes back only when that slot holds this entry. */
+  private async appendEntry(
+    records: readonly LogRecord[],
+    bases?: ReadonlyMap<string, RowImage | null>,
+  ): Promise<void> {
+    const { state, log } = this.o;
+    const at = { epoch: state.end.epoch, slot: state.end.slot + 1 };
+    this.clockUs = Math.max(this.clockUs, this.o.nowUs());
+    const entry: LogEntry = { prev: state.endHash, tsUs: Math.max(this.clockUs, state.tsUs + 1), records };
+    const bytes = encodeEntry(entry);
+    const out = await log.append(at, await log.wrap(bytes), this.stop.signal);
+    if (!out.own)
+      throw new NxnwError(
+        'SUPERSEDED',
+        `slot ${showPosition(at)} of ${this.name} is held by another process's entry: this owner is over`,
+        { at },
+      );
+    state.ingest(decodeEntry(bytes, at), bases);
+    this.counters.entries++;
+    this.relock();
+  }
+
+  private relock(): void {
+    if (this.locks.empty && this.o.state.prepares.size === 0) return;
+    this.locks = new PrepareLocks(this.o.state.prepares.values());
+    for (const w of this.lockWaiters.splice(0)) w();
+    this.wake?.();
+  }
+
+  /** Waits for the append that is under way: what was sent before this call is then known. */
+  async settled(): Promise<void> {
+    await this.inflight?.catch(() => undefined);
+    if (this.over) throw this.over;
+  }
+
+  /** Fails what has waited beyond its deadline; called now and then. */
+  tick(): void {
+    if (this.queue.length > 0) this.wake?.();
+  }
+
+  /** Reads wait for prepared writes of a key, and for a terminal that is under way (C12, C13). */
+  async readable(keys: readonly Buffer[] | null, atUs: number | null, deadlineMs: number): Promise<void> {
+    for (;;) {
+      if (this.over) throw this.over;
+      const prepares = this.o.state.prepares;
+      const waits =
+        this.moving ||
+        (keys
+          ? keys.some((x) => this.locks.blocksRead(x) !== null)
+          : [...prepares.values()].some((p) => p.proposal <= (atUs ?? Infinity)));
+      if (!waits) return;
+      await this.beforeDeadline(new Promise<void>((ok) => this.lockWaiters.push(ok)), deadlineMs);
+    }
+  }
+
+  private async beforeDeadline(p: Promise<void>, deadlineMs: number): Promise<void> {
+    let t: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, fail) => {
+      t = setTimeout(
+        () =>
+          fail(
+            new NxnwError(
+              'DEADLINE_EXCEEDED',
+              `shard ${this.name}: a transaction or a hand-over that this request must wait for did not end in time`,
+            ),
+          ),
+        Math.max(0, deadlineMs - this.o.nowMs()),
+      );
+    });
+    try {
+      await Promise.race([p, late]);
+    } finally {
+      clearTimeout(t);
+    }
+  }
+
+  /** New requests wait; decisions and notes go on. Answers when nothing is in flight. */
+  async hold(): Promise<void> {
+    this.holding = true;
+    this.heldCount = this.queue.filter((q) => !passesHold(q.work)).length;
+    await fault('hold', this.name);
+    await this.settled();
+  }
+
+  release(): void {
+    this.holding = false;
+    this.wake?.();
+  }
+
+  /**
+   * Appends MOVE at `k`, if the log still ends right before it: otherwise answers false (a decision was appended, the
+   * confirmation is void: C14). After MOVE was sent nothing is answered until the slot is known.
+   */
+  async move(k: Position, platform: string, nonce: string): Promise<boolean> {
+    const { state, log } = this.o;
+    while (this.inflight) await this.settled();
+    if (this.over) throw this.over;
+    if (state.end.epoch !== k.epoch || state.end.slot + 1 !== k.slot || !this.holding) return false;
+    this.moving = true;
+    try {
+      await fault('move.sent', this.name);
+      await this.appendEntry([{ t: 'move', platform, epoch: k.epoch + 1, nonce }]);
+      const last = await log.last(k.epoch);
+      if (last !== k.slot)
+        throw new NxnwError(
+          'SUPERSEDED',
+          `slot ${last ?? 0} of ${this.name} lies behind MOVE at ${showPosition(k)}: it does not count`,
+        );
+      await fault('move.known', this.name);
+      return true;
+    } catch (e) {
+      this.end(asError(e));
+      throw e;
+    }
+  }
+
+  /** Ends this owner: everything that waits gets `why`. */
+  end(why: Error): void {
+    if (this.over) return;
+    this.over = why;
+    this.stop.abort();
+    for (const q of this.queue.splice(0)) q.fail(why);
+    for (const w of this.lockWaiters.splice(0)) w();
+    this.wake?.();
+    this.o.over(why);
+  }
+}
+
+function firstAnswer(w: Work, o: Outcome): Omit<WorkAnswer, 'at'> {
+  if ((w.t === 'commit' || w.t === 'prepare') && !o.commit)
+    throw new NxnwError('ABORTED', `transaction ${w.tx} was aborted before; nothing was committed, begin it again`);
+  return { version: o.version, commit: o.commit, answers: o.answers };
+}
+
+export { EMPTY_READS };

@@ -1,0 +1,408 @@
+import { NxnwError, asError, hasCode } from '../errors.js';
+import { fault } from '../fault.js';
+import type { IndexRow } from '../stores/port.js';
+import type { FollowBatch, LoadBegin, ScanAnswer } from './api.js';
+import { readCell, writeCell, writeCheckpoint } from './checkpoint.js';
+import type { MigrationIntent, ReplicaPhase } from './control.js';
+import type { PlacedEntry } from './entry.js';
+import { Digest, decodeEntry, rowBytes, rowDigest, terminalOf } from './entry.js';
+import type { ShardLog, SlotImage } from './log.js';
+import { pauseFor } from './log.js';
+import { ShardState } from './state.js';
+import type { StateOptions } from './state.js';
+import { readLog, replay } from './takeover.js';
+import type { Position } from './types.js';
+import { comparePositions, shardName, showPosition } from './types.js';
+
+/** The other platform's side of one shard, wherever its owner is; every call finds it anew. */
+export interface PeerShard {
+  loadBegin(deadlineMs: number): Promise<LoadBegin>;
+  scan(after: Buffer | null, deadlineMs: number): Promise<ScanAnswer>;
+  follow(
+    from: Position,
+    signal: AbortSignal,
+  ): { batches: AsyncIterable<FollowBatch>; ack(durable: Position): Promise<void> };
+}
+
+export interface ReplicaOptions {
+  readonly state: StateOptions;
+  readonly log: ShardLog;
+  readonly platform: string;
+  readonly peer: PeerShard;
+  readonly intent: () => MigrationIntent;
+  /** Resolves at the next change of the intent. */
+  readonly intentChanged: () => Promise<void>;
+  /** Runs the part of a load that costs, a bounded number at once in a process. */
+  readonly slot: <T>(run: () => Promise<T>) => Promise<T>;
+  readonly shards: number;
+  readonly nowMs: () => number;
+  readonly signal: AbortSignal;
+}
+
+/** How far the load of a shard is, in a cell of the store (C10). */
+interface LoadProgress {
+  readonly generation: number;
+  readonly done: boolean;
+  readonly p0: Position;
+  readonly cursor: Buffer | null;
+  readonly scanned: number;
+  readonly scannedBytes: number;
+  readonly scanTotal: number;
+}
+
+const STORE_AT_ONCE = 8;
+const MAX_FRESH = 4000;
+const CURSOR_EVERY_ROWS = 2000;
+const CALL_MS = 20_000;
+
+export async function loadOf(o: { state: StateOptions }): Promise<{ generation: number; done: boolean } | null> {
+  return (await readCell<LoadProgress>(o.state.store, o.state.shard, 'load'))?.value ?? null;
+}
+
+/**
+ * This platform's copy of a shard that the other one owns: stores the log's entries under their own coordinates, loads
+ * the snapshot, then applies the log from p0 on (C7, C8, C10). It decides nothing: MOVE in the log ends it.
+ */
+export class Replica {
+  phase: ReplicaPhase = 'none';
+  error: string | null = null;
+  retries = 0;
+  lagMs: number | null = null;
+  durable: Position | null = null;
+  load: LoadProgress | null = null;
+  private fresh: PlacedEntry[] = [];
+  private wake: (() => void)[] = [];
+
+  constructor(
+    private readonly o: ReplicaOptions,
+    public state: ShardState | null,
+  ) {}
+
+  private get name(): string {
+    return shardName(this.o.state.shard);
+  }
+
+  private kick(): void {
+    for (const w of this.wake.splice(0)) w();
+  }
+
+  /** Follows until MOVE to this platform (or FINAL) is in the log here; then the state is whole through it. */
+  async run(): Promise<'moved' | 'final'> {
+    for (let wait = 50; ; wait = Math.min(wait * 2, 2000)) {
+      const stop = new AbortController();
+      const abort = () => {
+        stop.abort();
+        this.kick();
+      };
+      this.o.signal.addEventListener('abort', abort);
+      let failure: Error | null = null;
+      try {
+        await this.prepare(stop.signal);
+        const follow = this.followLoop(stop.signal).catch((e: unknown) => {
+          failure ??= asError(e);
+          abort();
+        });
+        try {
+          return await this.applyLoop(stop.signal);
+        } finally {
+          abort();
+          await follow;
+        }
+      } catch (e) {
+        const err = failure ?? asError(e);
+        if (this.o.signal.aborted) throw err;
+        this.retries++;
+        this.error = err.message;
+        this.phase = 'failed';
+        if (hasCode(err, 'DIVERGED', 'RELOAD', 'LOG_CHAIN', 'LOG_HOLE', 'ROW_DIFFERS')) await this.restart();
+        else if (this.state?.failure) await this.dropState();
+      } finally {
+        this.o.signal.removeEventListener('abort', abort);
+      }
+      await pauseFor(wait, this.o.signal);
+    }
+  }
+
+  private async dropState(): Promise<void> {
+    await this.state?.close();
+    this.state = null;
+  }
+
+  /** A new p0 means a new scan into new tables (C10). */
+  private async restart(): Promise<void> {
+    await fault('load.restart', this.name);
+    await this.dropState();
+    const { store, shard } = this.o.state;
+    const old = this.load ?? (await readCell<LoadProgress>(store, shard, 'load'))?.value ?? null;
+    if (old) await store.dropGeneration(shard, old.generation);
+    this.load = null;
+    await this.begin((old?.generation ?? 0) + 1);
+  }
+
+  private async saveLoad(l: LoadProgress): Promise<void> {
+    this.load = l;
+    await writeCell(
+      this.o.state.store,
+      this.o.state.shard,
+      'load',
+      l.generation * 2 ** 42 + (l.done ? 2 ** 41 : l.scanned),
+      l,
+    );
+  }
+
+  private async begin(generation: number): Promise<void> {
+    const { store, shard } = this.o.state;
+    const b = await this.o.peer.loadBegin(this.o.nowMs() + CALL_MS);
+    await fault('load.p0', this.name);
+    if (b.start.at.slot === 0) await this.o.log.replicate(b.start, this.o.signal);
+    await writeCheckpoint(store, shard, { at: b.p0, hash: b.p0Hash, tsUs: b.p0TsUs, digest: null, entities: 0, bytes: 0, idFloor: b.idFloor, reserved: b.reserved, authority: b.authority, generation, window: b.p0 }); // prettier-ignore
+    await this.saveLoad({
+      generation,
+      done: false,
+      p0: b.p0,
+      cursor: null,
+      scanned: 0,
+      scannedBytes: 0,
+      scanTotal: b.entities,
+    });
+  }
+
+  /** Finds out where this copy stands: durable contiguous prefix, load progress. */
+  private async prepare(signal: AbortSignal): Promise<void> {
+    this.fresh = [];
+    if (this.state) {
+      this.durable = this.state.end;
+      return;
+    }
+    const { store, shard } = this.o.state;
+    this.load = (await readCell<LoadProgress>(store, shard, 'load'))?.value ?? null;
+    if (!this.load) {
+      this.phase = 'none';
+      while (!this.o.intent().follow) {
+        if (signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: given up`);
+        await Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
+      }
+      await this.begin(1);
+    }
+    const load = this.load;
+    if (!load) throw new NxnwError('INTERNAL', `${this.name}: no load after its begin`);
+    if (load.done) {
+      this.state = await replay(this.o.state, this.o.log, load.generation);
+      this.durable = this.state.end;
+    } else this.durable = await this.contiguousEnd(load.p0);
+  }
+
+  private async contiguousEnd(from: Position): Promise<Position> {
+    let end = from;
+    try {
+      for await (const p of readLog(this.o.log, { epoch: from.epoch, slot: from.slot + 1 })) end = p.at;
+    } catch (e) {
+      if (!hasCode(e, 'LOG_HOLE')) throw e;
+    }
+    return end;
+  }
+
+  private async followLoop(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (!this.o.intent().follow) {
+        this.lagMs = null;
+        await Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
+        continue;
+      }
+      const from = this.durable;
+      if (!from) return;
+      const one = new AbortController();
+      const end = () => one.abort();
+      signal.addEventListener('abort', end);
+      try {
+        const stream = this.o.peer.follow(from, one.signal);
+        for await (const batch of stream.batches) {
+          await this.receive(batch, signal);
+          if (this.durable) await stream.ack(this.durable);
+          if (signal.aborted || !this.o.intent().follow) break;
+        }
+        if (!signal.aborted) await pauseFor(50, signal);
+      } finally {
+        signal.removeEventListener('abort', end);
+        one.abort();
+      }
+    }
+  }
+
+  private async receive(batch: FollowBatch, signal: AbortSignal): Promise<void> {
+    if (batch.reload)
+      throw new NxnwError(
+        'RELOAD',
+        `${this.name}: the other platform has truncated its log beyond what is here (${this.durable ? showPosition(this.durable) : 'nothing'})`,
+      );
+    for (let i = 0; i < batch.images.length; i += STORE_AT_ONCE) {
+      const group = batch.images.slice(i, i + STORE_AT_ONCE);
+      await Promise.all(group.map((image) => this.o.log.replicate(image, signal)));
+      for (const image of group) {
+        await fault('recv.stored', this.name);
+        this.durable = image.at;
+        this.fresh.push(decodeEntry(image.payload, image.at));
+      }
+      if (this.fresh.length > MAX_FRESH) this.fresh = [];
+      this.kick();
+    }
+    await fault('recv.beforeAck', this.name);
+    const last = this.fresh.at(-1);
+    if (this.durable && comparePositions(this.durable, batch.end) >= 0) this.lagMs = 0;
+    else this.lagMs = last ? Math.max(1, (batch.nowUs - last.entry.tsUs) / 1000) : null;
+    this.error = null;
+  }
+
+  /** MOVE pushed by the other side, when it is the very next slot; otherwise the stream brings it (C14). */
+  async push(image: SlotImage): Promise<void> {
+    const d = this.durable;
+    if (!d || image.at.epoch !== d.epoch || image.at.slot !== d.slot + 1) return;
+    await this.o.log.replicate(image, this.o.signal);
+    if (this.durable === d) {
+      this.durable = image.at;
+      this.fresh.push(decodeEntry(image.payload, image.at));
+    }
+    this.kick();
+  }
+
+  private async applyLoop(signal: AbortSignal): Promise<'moved' | 'final'> {
+    if (!this.state) {
+      this.phase = 'scanning';
+      await this.scan(signal);
+      const generation = this.load?.generation ?? 1;
+      this.state = await replay(this.o.state, this.o.log, generation);
+    }
+    const state = this.state;
+    if (state.digest === null) this.phase = 'redoing';
+    else this.phase = 'following';
+    // a replayed log may already end with what ends a replica
+    if (state.authority !== this.o.platform && (await this.endsWithMoveHere(state))) return 'moved';
+    while (!signal.aborted) {
+      if (state.failure) throw state.failure;
+      const next = await this.nextEntry(state);
+      if (next) {
+        await state.roomToIngest();
+        await fault('redo.each', this.name);
+        state.ingest(next);
+        const t = terminalOf(next.entry);
+        if (t?.t === 'move' && t.platform === this.o.platform) return 'moved';
+        if (state.final) return 'final';
+        continue;
+      }
+      if (state.digest === null && this.durable && comparePositions(state.end, this.durable) >= 0) {
+        await this.countDigest(state);
+        this.phase = 'following';
+        continue;
+      }
+      await new Promise<void>((ok) => this.wake.push(ok));
+    }
+    throw new NxnwError('UNAVAILABLE', `${this.name}: replication stopped`);
+  }
+
+  private async endsWithMoveHere(state: ShardState): Promise<boolean> {
+    const tail = await this.o.log.readEntry(state.end);
+    const t = tail && terminalOf(tail.entry);
+    return t?.t === 'move' && t.platform === this.o.platform;
+  }
+
+  /** The entry behind the state's end, if it is durable here: from memory, otherwise from the store. */
+  private async nextEntry(state: ShardState): Promise<PlacedEntry | null> {
+    while (this.fresh[0] && comparePositions(this.fresh[0].at, state.end) <= 0) this.fresh.shift();
+    const head = this.fresh[0];
+    const follows = (p: Position) =>
+      (p.epoch === state.end.epoch && p.slot === state.end.slot + 1) ||
+      (p.epoch === state.end.epoch + 1 && p.slot === 0);
+    if (head && follows(head.at)) return this.fresh.shift() ?? null;
+    if (!this.durable || comparePositions(state.end, this.durable) >= 0) return null;
+    const refill: PlacedEntry[] = [];
+    for await (const p of readLog(this.o.log, { epoch: state.end.epoch, slot: state.end.slot + 1 })) {
+      if (comparePositions(p.at, this.durable) > 0) break;
+      refill.push(p);
+      if (refill.length >= MAX_FRESH / 2) break;
+    }
+    if (refill.length === 0) return null;
+    const last = refill.at(-1);
+    this.fresh = [...refill, ...this.fresh.filter((p) => last && comparePositions(p.at, last.at) > 0)];
+    return this.fresh.shift() ?? null;
+  }
+
+  /** The fuzzy scan: N1's rows through their owner, written with N1's versions; resumes behind its cursor (C10). */
+  private async scan(signal: AbortSignal): Promise<void> {
+    const { store, shard, indexer } = this.o.state;
+    let l = this.load;
+    if (!l) throw new NxnwError('INTERNAL', `${this.name}: no load`);
+    let sinceCursor = 0;
+    let slowMs = 0;
+    let baseline = 0;
+    while (!l.done) {
+      if (signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: the load stopped at ${l.scanned} rows`);
+      const intent = this.o.intent();
+      if (intent.load !== 'on') {
+        await Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
+        continue;
+      }
+      const began = this.o.nowMs();
+      const cursor: Buffer | null = l.cursor;
+      const page = await this.o.slot(async () => {
+        const p = await this.o.peer.scan(cursor, this.o.nowMs() + CALL_MS);
+        await fault('scan.read', this.name);
+        const index: IndexRow[] = p.rows.flatMap((r) =>
+          r.entity ? indexer(r.entity).map((i) => ({ ...i, version: r.version, present: true })) : [],
+        );
+        await store.putRows(shard, l?.generation ?? 1, p.rows, index);
+        await fault('scan.stored', this.name);
+        return p;
+      });
+      const bytes: number = page.rows.reduce((n, r) => n + rowBytes(r), 0);
+      l = {
+        ...l,
+        cursor: page.last ?? cursor,
+        scanned: l.scanned + page.rows.length,
+        scannedBytes: l.scannedBytes + bytes,
+        done: page.done,
+      };
+      this.load = l;
+      sinceCursor += page.rows.length;
+      if (page.done || sinceCursor >= CURSOR_EVERY_ROWS) {
+        await this.saveLoad(l);
+        sinceCursor = 0;
+      }
+      if (baseline === 0 || (page.commitMs > 0 && page.commitMs < baseline)) baseline = page.commitMs;
+      const slow = page.commitMs > Math.max(1, baseline) * Math.max(1.5, intent.sourceLatencyRatio * 1.5);
+      slowMs = slow ? Math.min(250, slowMs * 2 + 5) : slowMs >> 1;
+      const paced =
+        intent.entitiesPerS === null
+          ? 0
+          : (page.rows.length * this.o.shards * 1000) / intent.entitiesPerS - (this.o.nowMs() - began);
+      if (Math.max(slowMs, paced) > 0) await pauseFor(Math.max(slowMs, paced), signal);
+    }
+  }
+
+  /** Counts this copy's rows at its end, with nothing ingested meanwhile: what verification compares (additive digest). */
+  private async countDigest(state: ShardState): Promise<void> {
+    await state.whenApplied(state.end);
+    const { digest, entities, bytes } = await countRows(state);
+    await fault('digest.compare', this.name);
+    state.adoptDigest(digest, entities, bytes);
+    await state.checkpoint();
+  }
+}
+
+/** Scans the present rows of a shard whose rows do not change meanwhile. */
+export async function countRows(state: ShardState): Promise<{ digest: Digest; entities: number; bytes: number }> {
+  const digest = new Digest();
+  let entities = 0;
+  let bytes = 0;
+  for await (const row of state.o.store.scanRows(state.o.shard, state.generation, {
+    from: null,
+    to: null,
+    order: 'asc',
+  })) {
+    if (!row.entity) continue;
+    digest.add(rowDigest(row));
+    entities++;
+    bytes += rowBytes(row);
+    if (entities % 500 === 0) await new Promise<void>((ok) => setImmediate(ok));
+  }
+  return { digest, entities, bytes };
+}

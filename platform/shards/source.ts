@@ -1,0 +1,153 @@
+import { NxnwError } from '../errors.js';
+import { fault } from '../fault.js';
+import type { Store } from '../stores/port.js';
+import type { FollowAck, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
+import { decodeEntry, terminalOf } from './entry.js';
+import type { ShardLog, SlotImage } from './log.js';
+import type { ShardState } from './state.js';
+import type { Position, RowImage, ShardId } from './types.js';
+import { comparePositions, shardName } from './types.js';
+
+const FOLLOW_SLOTS = 64;
+const HEARTBEAT_MS = 200;
+/** A follower that was not heard of for this long no longer keeps the log from being truncated; it loads again. */
+const PIN_MS = 10 * 60_000;
+const TRUNCATE_STEP = 64;
+
+/** What a shard's holder gives to the other platform: its log as a stream, its rows as pages, and the floor of both. */
+export class Source {
+  private readonly pins = new Map<string, { at: Position; seenMs: number }>();
+  private cut: Position = { epoch: 1, slot: 0 };
+  private commitMs = 0;
+  private commitSeenMs = 0;
+
+  constructor(
+    private readonly log: ShardLog,
+    private readonly store: Store,
+    private readonly shard: ShardId,
+    private readonly nowMs: () => number,
+    private readonly nowUs: () => number,
+  ) {}
+
+  committed(ms: number): void {
+    this.commitMs = this.commitMs === 0 ? ms : this.commitMs * 0.95 + ms * 0.05;
+    this.commitSeenMs = this.nowMs();
+  }
+
+  /** p0 and what a replica needs to begin; entries above p0 are kept for it from now on (C10). */
+  async loadBegin(state: ShardState, platform: string): Promise<LoadBegin> {
+    const p0 = state.checkpointable();
+    const facts = state.factsAt(p0);
+    const start = await this.log.read({ epoch: p0.epoch, slot: 0 });
+    if (!facts || !start)
+      throw new NxnwError(
+        'UNAVAILABLE',
+        `${shardName(this.shard)}: position ${p0.epoch}.${p0.slot} is not remembered, ask again`,
+      );
+    this.pins.set(platform, { at: p0, seenMs: this.nowMs() });
+    return {
+      p0,
+      p0Hash: facts.hash,
+      p0TsUs: facts.tsUs,
+      idFloor: facts.idFloor,
+      reserved: [...state.reserved],
+      authority: facts.authority,
+      start,
+      entities: state.entities,
+      bytes: state.bytes,
+    };
+  }
+
+  async scan(state: ShardState, after: Buffer | null, maxRows: number, maxBytes: number): Promise<ScanAnswer> {
+    const rows: RowImage[] = [];
+    let bytes = 0;
+    let read = 0;
+    let last: Buffer | null = null;
+    let done = true;
+    const from = after ? Buffer.concat([after, Buffer.from([0])]) : null;
+    for await (const row of this.store.scanRows(this.shard, state.generation, { from, to: null, order: 'asc' })) {
+      last = row.key;
+      if (row.entity) {
+        rows.push(row);
+        bytes += row.key.length + row.entity.length;
+      }
+      if (++read >= maxRows || bytes >= maxBytes) {
+        done = false;
+        break;
+      }
+    }
+    const recent = this.nowMs() - this.commitSeenMs < 5000;
+    return { rows, last, done, commitMs: recent ? this.commitMs : 0 };
+  }
+
+  /** The log behind `from`, for as long as the caller listens. Nothing on this side waits for the follower. */
+  async *follow(
+    hello: FollowAck,
+    acks: AsyncIterable<FollowAck>,
+    state: () => ShardState | null,
+    signal: AbortSignal,
+  ): AsyncIterable<FollowBatch> {
+    const platform = hello.platform ?? '';
+    let cursor = hello.from ?? { epoch: 1, slot: 0 };
+    this.pins.set(platform, { at: cursor, seenMs: this.nowMs() });
+    void this.listen(platform, acks).catch(() => undefined);
+    while (!signal.aborted) {
+      const s = state();
+      if (!s) throw new NxnwError('NOT_OWNER', `shard ${shardName(this.shard)} is not held here any more`);
+      const images = await this.behind(cursor, s.end);
+      if (images === null) {
+        yield { images: [], end: s.end, endTsUs: s.tsUs, nowUs: this.nowUs(), reload: true };
+        return;
+      }
+      await fault('ship.sent', shardName(this.shard));
+      yield { images, end: s.end, endTsUs: s.tsUs, nowUs: this.nowUs(), reload: false };
+      cursor = images.at(-1)?.at ?? cursor;
+      if (comparePositions(cursor, s.end) >= 0) await s.changed(HEARTBEAT_MS);
+    }
+  }
+
+  private async listen(platform: string, acks: AsyncIterable<FollowAck>): Promise<void> {
+    for await (const a of acks) if (a.durable) this.pins.set(platform, { at: a.durable, seenMs: this.nowMs() });
+  }
+
+  /** Held slots behind a position, up to `end`, without a gap; null = they are truncated. */
+  private async behind(cursor: Position, end: Position): Promise<SlotImage[] | null> {
+    if (comparePositions(cursor, end) >= 0) return [];
+    let at = { epoch: cursor.epoch, slot: cursor.slot + 1 };
+    let images = await this.log.scan(at.epoch, at.slot, FOLLOW_SLOTS);
+    if (images.length === 0 && end.epoch > at.epoch) {
+      if ((await this.log.last(at.epoch)) !== cursor.slot) return null;
+      at = { epoch: at.epoch + 1, slot: 0 };
+      images = await this.log.scan(at.epoch, 0, FOLLOW_SLOTS);
+    }
+    const out: SlotImage[] = [];
+    for (const image of images) {
+      if (comparePositions(image.at, end) > 0) break;
+      if (image.at.slot !== at.slot + out.length) return null;
+      out.push(image);
+    }
+    const tail = out.at(-1);
+    if (
+      tail &&
+      terminalOf(decodeEntry(tail.payload, tail.at).entry) &&
+      (await this.log.last(tail.at.epoch)) !== tail.at.slot
+    )
+      return null;
+    return out;
+  }
+
+  /** Removes what neither the history window nor a follower needs (C5); START, terminals and the newest entry stay. */
+  async truncate(window: Position): Promise<void> {
+    let floor = window;
+    for (const [platform, pin] of this.pins) {
+      if (this.nowMs() - pin.seenMs > PIN_MS) this.pins.delete(platform);
+      else if (comparePositions(pin.at, floor) < 0) floor = pin.at;
+    }
+    if (floor.epoch === this.cut.epoch && floor.slot - this.cut.slot < TRUNCATE_STEP) return;
+    for (let epoch = this.cut.epoch; epoch <= floor.epoch; epoch++) {
+      const below = epoch === floor.epoch ? floor.slot : await this.log.last(epoch);
+      if (below !== null && below > 1) await this.log.truncate(epoch, below);
+    }
+    this.cut = floor;
+  }
+}

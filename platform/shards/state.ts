@@ -1,0 +1,502 @@
+import { NxnwError, asError } from '../errors.js';
+import { fault } from '../fault.js';
+import type { IndexRow, Store } from '../stores/port.js';
+import type { Checkpoint } from './checkpoint.js';
+import { writeCheckpoint } from './checkpoint.js';
+import type { DecidedTx, LogRow, PlacedEntry, PreparedTx } from './entry.js';
+import { Digest, ZERO_HASH, rowBytes, rowDigest } from './entry.js';
+import type { Indexer, MutationAnswer, Position, RowImage, ShardId, TxId } from './types.js';
+import { comparePositions, shardName, showPosition } from './types.js';
+import { RecentVersions } from './versions.js';
+
+export interface StateOptions {
+  readonly shard: ShardId;
+  readonly store: Store;
+  readonly indexer: Indexer;
+  /** Reads in the past and conflicts are known for this long. @default 30000 */
+  readonly historyMs: number;
+  /** Bytes of recent versions above which the history window shrinks. */
+  readonly maxRecentBytes: number;
+  /** Bytes of entries not applied yet above which `roomToIngest` waits. */
+  readonly maxPendingBytes: number;
+  readonly nowUs: () => number;
+}
+
+/** How a transaction ended, as the log tells. */
+export interface Outcome {
+  readonly commit: boolean;
+  readonly version: number;
+  readonly answers: readonly MutationAnswer[];
+  readonly tsUs: number;
+}
+
+/** What the shard was after one entry. */
+interface Mark {
+  readonly at: Position;
+  readonly hash: Buffer;
+  readonly tsUs: number;
+  readonly digest: string | null;
+  readonly entities: number;
+  readonly bytes: number;
+  readonly idFloor: number;
+  readonly authority: string;
+}
+
+const APPLY_BATCH_ROWS = 500;
+const APPLY_BATCH_BYTES = 1 << 20;
+const MAX_OUTCOMES = 100_000;
+
+/** The rows that a prepared transaction makes true at its commit version. */
+export function committedRows(p: PreparedTx, version: number): LogRow[] {
+  return p.rows.map((r) => ({
+    ...r,
+    version,
+    updatedUs: version,
+    createdUs: r.createdUs === p.proposal ? version : r.createdUs,
+  }));
+}
+
+export function committedAnswers(p: PreparedTx, version: number): MutationAnswer[] {
+  return p.answers.map((a) =>
+    a.conflictDetected
+      ? a
+      : { ...a, version, updatedUs: version, createdUs: a.createdUs === p.proposal ? version : a.createdUs },
+  );
+}
+
+/**
+ * A shard as its log makes it, on whichever side: entries go in in log order (`ingest`), rows are written to the store
+ * in the background, guarded by version (C8). Owner and replica both hold one; neither decides anything here.
+ */
+export class ShardState {
+  end: Position = { epoch: 0, slot: 0 };
+  endHash: Buffer = ZERO_HASH;
+  applied: Position = { epoch: 0, slot: 0 };
+  tsUs = 0;
+  idFloor = 0;
+  readonly reserved = new Set<number>();
+  authority = '';
+  final = false;
+  readonly prepares = new Map<TxId, PreparedTx & { readonly at: Position }>();
+  readonly decided = new Map<TxId, DecidedTx & { readonly at: Position }>();
+  readonly outcomes = new Map<TxId, Outcome>();
+  recent = new RecentVersions({ epoch: 0, slot: 0 });
+  digest: Digest | null = new Digest();
+  entities = 0;
+  bytes = 0;
+  generation = 0;
+  pendingBytes = 0;
+  failure: Error | null = null;
+  checkpointed: Position | null = null;
+
+  private marks: Mark[] = [];
+  private readonly pending: PlacedEntry[] = [];
+  /** PREPAREs whose decision is not applied yet: the checkpoint stays below them (C5). */
+  private readonly pinned = new Map<TxId, Position>();
+  private readonly decidedAt = new Map<TxId, Position>();
+  private waiters: { at: Position; ok: () => void; fail: (e: Error) => void }[] = [];
+  private roomWaiters: (() => void)[] = [];
+  private changeWaiters: (() => void)[] = [];
+  private applying: Promise<void> | null = null;
+  private closed = false;
+
+  constructor(readonly o: StateOptions) {}
+
+  /** Starts where a checkpoint stands; the entries after it are to be ingested, those of its window replayed. */
+  restore(c: Checkpoint): void {
+    this.end = this.applied = c.at;
+    this.endHash = c.hash;
+    this.tsUs = c.tsUs;
+    this.idFloor = c.idFloor;
+    this.reserved.clear();
+    for (const r of c.reserved) this.reserved.add(r);
+    this.authority = c.authority;
+    this.digest = c.digest === null ? null : Digest.fromHex(c.digest);
+    this.entities = c.entities;
+    this.bytes = c.bytes;
+    this.generation = c.generation;
+    this.checkpointed = c.at;
+    this.recent = new RecentVersions(c.at);
+    this.recent.floorUs = c.tsUs;
+    this.mark();
+  }
+
+  /** Replays an entry at or below the checkpoint: only what the history window needs. */
+  replayWindow(p: PlacedEntry): void {
+    if (comparePositions(p.at, this.recent.floor) < 0) {
+      this.recent.floor = p.at;
+      this.recent.floorUs = p.entry.tsUs;
+    }
+    for (const r of p.entry.records) {
+      if (r.t === 'commit')
+        this.remember(r.tx, { commit: true, version: r.version, answers: r.answers, tsUs: p.entry.tsUs });
+      if (r.t === 'commit') for (const row of r.rows) this.recent.add(row, p.at, undefined);
+      if (r.t === 'prepare') this.prepares.set(r.tx, { ...r, at: p.at });
+      if (r.t === 'decide' || r.t === 'note') this.settle(r.tx, r.commit, r.version, p, false);
+    }
+  }
+
+  /** The entry behind the last one: chain checked, memory and digests brought forward, rows queued for the store. */
+  ingest(p: PlacedEntry, bases?: ReadonlyMap<string, RowImage | null>): void {
+    const first = this.end.epoch === 0;
+    const follows =
+      first ||
+      (p.at.epoch === this.end.epoch && p.at.slot === this.end.slot + 1) ||
+      (p.at.epoch === this.end.epoch + 1 && p.at.slot === 0);
+    if (!follows || (!first && !p.entry.prev.equals(this.endHash)))
+      throw new NxnwError(
+        'LOG_CHAIN',
+        `entry ${showPosition(p.at)} of ${shardName(this.o.shard)} does not follow ${showPosition(this.end)}${follows ? ': its hash names another predecessor' : ''}`,
+        { at: p.at, end: this.end },
+      );
+    for (const r of p.entry.records) {
+      switch (r.t) {
+        case 'start':
+          this.authority = r.platform;
+          this.idFloor = Math.max(this.idFloor, r.idFloor);
+          for (const n of r.reserved) this.reserved.add(n);
+          this.replaceLists(r.prepares, r.decided);
+          break;
+        case 'commit':
+          this.remember(r.tx, { commit: true, version: r.version, answers: r.answers, tsUs: p.entry.tsUs });
+          for (const row of r.rows) this.take(row, p.at, bases);
+          this.tsUs = Math.max(this.tsUs, r.version);
+          break;
+        case 'prepare':
+          this.prepares.set(r.tx, { ...r, at: p.at });
+          this.pinned.set(r.tx, p.at);
+          this.tsUs = Math.max(this.tsUs, r.proposal);
+          break;
+        case 'decide':
+          this.settle(r.tx, r.commit, r.version, p, true);
+          this.decided.set(r.tx, { ...r, at: p.at });
+          break;
+        case 'note':
+          this.settle(r.tx, r.commit, r.version, p, true);
+          break;
+        case 'ids':
+          this.idFloor = Math.max(this.idFloor, r.upTo);
+          break;
+        case 'reserve':
+          for (const n of r.counters) this.reserved.add(n);
+          break;
+        case 'final':
+          this.final = true;
+          break;
+        case 'end':
+        case 'move':
+          break;
+      }
+    }
+    this.end = p.at;
+    this.endHash = p.hash;
+    this.tsUs = Math.max(this.tsUs, p.entry.tsUs);
+    this.mark();
+    this.pending.push(p);
+    this.pendingBytes += p.bytes.length;
+    for (const w of this.changeWaiters.splice(0)) w();
+    this.kick();
+  }
+
+  /** Resolves at the next entry, or after `ms`. */
+  changed(ms: number): Promise<void> {
+    return new Promise((ok) => {
+      const t = setTimeout(ok, ms);
+      this.changeWaiters.push(() => {
+        clearTimeout(t);
+        ok();
+      });
+    });
+  }
+
+  /** Ids and position at exactly this position, as the log had them. */
+  factsAt(p: Position): { hash: Buffer; tsUs: number; idFloor: number; authority: string } | null {
+    const m = this.markAt(p);
+    return m && comparePositions(m.at, p) === 0 ? m : null;
+  }
+
+  /** What START lists replaces what its reader had (C1). */
+  private replaceLists(
+    prepares: readonly (PreparedTx & { at: Position })[],
+    decided: readonly (DecidedTx & { at: Position })[],
+  ): void {
+    this.prepares.clear();
+    this.decided.clear();
+    for (const p of prepares) {
+      this.prepares.set(p.tx, p);
+      if (!this.pinned.has(p.tx)) this.pinned.set(p.tx, p.at);
+    }
+    for (const d of decided) this.decided.set(d.tx, d);
+  }
+
+  private take(row: LogRow, at: Position, bases?: ReadonlyMap<string, RowImage | null>): void {
+    this.recent.add(row, at, bases?.get(row.key.toString('latin1')));
+    if (row.was) {
+      this.digest?.remove(row.was);
+      this.entities--;
+      this.bytes -= row.wasBytes;
+    }
+    if (row.entity) {
+      this.digest?.add(rowDigest(row));
+      this.entities++;
+      this.bytes += rowBytes(row);
+    }
+  }
+
+  private settle(tx: TxId, commit: boolean, version: number, p: PlacedEntry, whole: boolean): void {
+    const prepared = this.prepares.get(tx);
+    const answers = prepared && commit ? committedAnswers(prepared, version) : [];
+    if (!this.outcomes.has(tx)) this.remember(tx, { commit, version, answers, tsUs: p.entry.tsUs });
+    if (commit) this.tsUs = Math.max(this.tsUs, version);
+    if (!prepared) return;
+    this.prepares.delete(tx);
+    if (whole) this.decidedAt.set(tx, p.at);
+    if (!commit) return;
+    const rows = committedRows(prepared, version);
+    for (const row of rows)
+      if (whole) this.take(row, p.at);
+      else this.recent.add(row, p.at, undefined);
+    if (whole) this.prepared.set(`${showPosition(p.at)}/${tx}`, rows);
+  }
+
+  /** Rows of decided transactions, until the entry that decides them is applied. */
+  private readonly prepared = new Map<string, LogRow[]>();
+
+  private remember(tx: TxId, o: Outcome): void {
+    this.outcomes.set(tx, o);
+    if (this.outcomes.size > MAX_OUTCOMES)
+      for (const k of this.outcomes.keys()) {
+        this.outcomes.delete(k);
+        break;
+      }
+  }
+
+  private mark(): void {
+    this.marks.push({
+      at: this.end,
+      hash: this.endHash,
+      tsUs: this.tsUs,
+      digest: this.digest?.hex ?? null,
+      entities: this.entities,
+      bytes: this.bytes,
+      idFloor: this.idFloor,
+      authority: this.authority,
+    });
+  }
+
+  private markAt(p: Position): Mark | undefined {
+    let lo = 0;
+    let hi = this.marks.length - 1;
+    while (lo <= hi) {
+      const mid = (lo + hi) >> 1;
+      const m = this.marks[mid];
+      if (!m) return undefined;
+      const c = comparePositions(m.at, p);
+      if (c === 0) return m;
+      if (c < 0) lo = mid + 1;
+      else hi = mid - 1;
+    }
+    return this.marks[hi];
+  }
+
+  /** Kept digest at exactly this position; null when it is not remembered (any more) or not counted. */
+  digestAt(p: Position): string | null {
+    const m = this.markAt(p);
+    return m && comparePositions(m.at, p) === 0 ? m.digest : null;
+  }
+
+  /** Hash of the entry at exactly this position, or null. */
+  hashAt(p: Position): Buffer | null {
+    const m = this.markAt(p);
+    return m && comparePositions(m.at, p) === 0 ? m.hash : null;
+  }
+
+  /** A replica has counted its rows at `end`: the kept digest begins there. */
+  adoptDigest(digest: Digest, entities: number, bytes: number): void {
+    this.digest = digest;
+    this.entities = entities;
+    this.bytes = bytes;
+    this.marks.pop();
+    this.mark();
+  }
+
+  /** Waits until everything up to `p` is in the store. */
+  whenApplied(p: Position): Promise<void> {
+    if (this.failure) return Promise.reject(this.failure);
+    if (comparePositions(this.applied, p) >= 0) return Promise.resolve();
+    return new Promise((ok, fail) => this.waiters.push({ at: p, ok, fail }));
+  }
+
+  /** Waits while too much is not applied yet (C11: apply lag is bounded by back-pressure). */
+  async roomToIngest(): Promise<void> {
+    while (this.pendingBytes > this.o.maxPendingBytes && !this.failure && !this.closed)
+      await new Promise<void>((ok) => this.roomWaiters.push(ok));
+    if (this.failure) throw this.failure;
+  }
+
+  private kick(): void {
+    if (this.applying || this.closed || this.failure) return;
+    this.applying = this.applyAll().then(
+      () => {
+        this.applying = null;
+        if (this.pending.length > 0) this.kick();
+      },
+      (e: unknown) => {
+        this.applying = null;
+        this.fail(asError(e));
+      },
+    );
+  }
+
+  private fail(e: Error): void {
+    this.failure = e;
+    for (const w of this.waiters.splice(0)) w.fail(e);
+    for (const w of this.roomWaiters.splice(0)) w();
+  }
+
+  private async applyAll(): Promise<void> {
+    while (this.pending.length > 0 && !this.closed) {
+      const batch: PlacedEntry[] = [];
+      let rows = 0;
+      let bytes = 0;
+      for (const p of this.pending) {
+        if (batch.length > 0 && (rows >= APPLY_BATCH_ROWS || bytes >= APPLY_BATCH_BYTES)) break;
+        batch.push(p);
+        bytes += p.bytes.length;
+        rows += p.entry.records.reduce((n, r) => n + ('rows' in r ? r.rows.length : 0), 0);
+      }
+      await this.applyBatch(batch);
+      this.pending.splice(0, batch.length);
+      this.pendingBytes -= bytes;
+      const last = batch.at(-1);
+      if (last) this.applied = last.at;
+      for (const [tx, at] of this.decidedAt)
+        if (comparePositions(at, this.applied) <= 0) {
+          this.decidedAt.delete(tx);
+          this.pinned.delete(tx);
+        }
+      const due = this.waiters.filter((w) => comparePositions(w.at, this.applied) <= 0);
+      this.waiters = this.waiters.filter((w) => comparePositions(w.at, this.applied) > 0);
+      for (const w of due) w.ok();
+      for (const w of this.roomWaiters.splice(0)) w();
+    }
+  }
+
+  private async applyBatch(batch: readonly PlacedEntry[]): Promise<void> {
+    const rows: LogRow[] = [];
+    for (const p of batch)
+      for (const r of p.entry.records) {
+        if (r.t === 'commit') rows.push(...r.rows);
+        if ((r.t === 'decide' || r.t === 'note') && r.commit) {
+          const id = `${showPosition(p.at)}/${r.tx}`;
+          rows.push(...(this.prepared.get(id) ?? []));
+          this.prepared.delete(id);
+        }
+      }
+    if (rows.length === 0) return;
+    const about = shardName(this.o.shard);
+    const keys = [...new Map(rows.map((r) => [r.key.toString('latin1'), r.key])).values()];
+    const stored = await this.o.store.getRows(this.o.shard, this.generation, keys);
+    const now = new Map<string, RowImage | null>();
+    keys.forEach((k, i) => now.set(k.toString('latin1'), stored[i] ?? null));
+    for (const k of keys) {
+      const s = now.get(k.toString('latin1')) ?? null;
+      this.recent.setBase(k, s);
+    }
+    const index = new Map<string, IndexRow>();
+    const out = new Map<string, RowImage>();
+    for (const row of rows) {
+      const k = row.key.toString('latin1');
+      const old = now.get(k) ?? null;
+      if (old && old.version > row.version) continue;
+      const before = old?.entity ? this.o.indexer(old.entity) : [];
+      const after = row.entity ? this.o.indexer(row.entity) : [];
+      for (const i of before)
+        index.set(`${i.part.toString('latin1')}\u0000${i.key.toString('latin1')}`, {
+          ...i,
+          version: row.version,
+          present: false,
+        });
+      for (const i of after)
+        index.set(`${i.part.toString('latin1')}\u0000${i.key.toString('latin1')}`, {
+          ...i,
+          version: row.version,
+          present: true,
+        });
+      now.set(k, row);
+      out.set(k, {
+        key: row.key,
+        version: row.version,
+        createdUs: row.createdUs,
+        updatedUs: row.updatedUs,
+        entity: row.entity,
+      });
+    }
+    await fault('apply.index', about);
+    // index rows first: a crash in between leaves the old row, and the next replay does both again
+    const indexRows = [...index.values()];
+    const rowList = [...out.values()];
+    await this.o.store.putRows(this.o.shard, this.generation, [], indexRows);
+    await fault('apply.row', about);
+    await this.o.store.putRows(this.o.shard, this.generation, rowList, []);
+  }
+
+  /** Newest position to which a checkpoint may go: applied, below open transactions (C5). */
+  checkpointable(): Position {
+    let to = this.applied;
+    const lower = (p: Position) => {
+      for (let i = this.marks.length - 1; i >= 0; i--) {
+        const m = this.marks[i];
+        if (m && comparePositions(m.at, p) < 0) {
+          if (comparePositions(m.at, to) < 0) to = m.at;
+          return;
+        }
+      }
+    };
+    for (const p of this.pinned.values()) if (comparePositions(p, to) <= 0) lower(p);
+    for (const d of this.decided.values()) if (comparePositions(d.at, to) <= 0) lower(d.at);
+    return to;
+  }
+
+  /** Writes the checkpoint; answers where history that must be kept begins (truncate below it). */
+  async checkpoint(): Promise<Position | null> {
+    const to = this.checkpointable();
+    const m = this.markAt(to);
+    if (!m || comparePositions(m.at, to) !== 0 || m.at.epoch === 0) return null;
+    const beforeUs = this.o.nowUs() - this.o.historyMs * 1000;
+    this.recent.prune(this.applied, beforeUs, this.o.maxRecentBytes);
+    for (const [tx, o] of this.outcomes) {
+      if (o.tsUs >= beforeUs) break;
+      if (!this.decided.has(tx)) this.outcomes.delete(tx);
+    }
+    const floor = this.recent.floor;
+    const window = comparePositions(floor, m.at) < 0 ? floor : m.at;
+    const about = shardName(this.o.shard);
+    await fault('checkpoint.before', about);
+    await writeCheckpoint(this.o.store, this.o.shard, {
+      at: m.at,
+      hash: m.hash,
+      tsUs: m.tsUs,
+      digest: m.digest,
+      entities: m.entities,
+      bytes: m.bytes,
+      idFloor: m.idFloor,
+      reserved: [...this.reserved],
+      authority: m.authority,
+      generation: this.generation,
+      window,
+    });
+    await fault('checkpoint.after', about);
+    this.checkpointed = m.at;
+    const cut = this.marks.findIndex((x) => comparePositions(x.at, window) >= 0);
+    if (cut > 1) this.marks.splice(0, cut - 1);
+    return window;
+  }
+
+  /** Stops applying; what runs is finished first. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.applying;
+    this.fail(new NxnwError('UNAVAILABLE', `shard ${shardName(this.o.shard)} was given up by this process`));
+  }
+}
