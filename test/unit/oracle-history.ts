@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { random } from './oracle-random.js';
+import { seeded } from '../support/random.js';
 import type { DumpRecord, EndRecord, Observation, OpName, StartRecord } from '../oracle/record.js';
 
 /**
@@ -39,7 +39,7 @@ export function sumOf(place: State['place']): string | null {
 }
 
 export function legalHistory(seed: number, operations: number): History {
-  const rnd = random(seed);
+  const rnd = seeded(seed);
   const states = new Map<number, State>();
   const past = new Map<number, { at: number; state: State }[]>();
   const records: { at: number; r: StartRecord | EndRecord }[] = [];
