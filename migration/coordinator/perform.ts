@@ -6,7 +6,7 @@ import type { ShardId } from '@nxnw/platform/shards/types';
 import type { Gate, Side } from './api.js';
 import { refuseClosedGates } from './refusals.js';
 import type { Act } from './plan.js';
-import { cacheMode } from './plan.js';
+import { cacheMode, intentOf } from './plan.js';
 import type { Engines } from './ports.js';
 import { routeOf } from './state.js';
 import type { Facts, MigrationState } from './state.js';
@@ -37,6 +37,8 @@ export async function performForward(c: ActContext, a: ForwardAct): Promise<Fact
   switch (a.step) {
     case 'ready': {
       refuseClosedGates(c.gates([app]));
+      // N2's doors have to take writes before the first shard is N2's.
+      await setIntent(c, app);
       // N2's edge must answer by itself before N1's passes anything on to it.
       await e.edge.setRoute('target', app, 'local');
       const t = await e.edge.traffic('target', app);
@@ -104,6 +106,11 @@ export async function performBack(c: ActContext, a: BackAct): Promise<Facts> {
     case 'shards':
       return moveShards(c, app, state.source);
   }
+}
+
+async function setIntent(c: ActContext, app: string): Promise<void> {
+  const intent = intentOf(c.state, app);
+  if (intent !== null) await c.engines.data.setIntent(app, intent);
 }
 
 /**

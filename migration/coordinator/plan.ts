@@ -45,16 +45,15 @@ export function actKey(a: Act): string {
 }
 
 export function desired(s: MigrationState): readonly Desired[] {
-  const on = (p: PhaseName): boolean => !s.ended && (s.phases[p].at === 'running' || isReached(s.phases[p]));
   const closed = isReached(s.phases.Finalize) || closing(s);
   return s.apps.map((app) => {
     const route = routeOf(s, app);
     return {
       app,
-      data: on('DataFollow') ? intentOf(s, on('SnapshotLoad')) : null,
-      locks: on('LockSync') && !closed ? locksMode(route) : 'off',
-      cache: on('CacheWarmup') && !closed ? cacheMode(route) : 'off',
-      verify: on('Verification') && route.at === 'source' && s.pause === null && !closed,
+      data: intentOf(s, app),
+      locks: isOn(s, 'LockSync') && !closed ? locksMode(route) : 'off',
+      cache: isOn(s, 'CacheWarmup') && !closed ? cacheMode(route) : 'off',
+      verify: isOn(s, 'Verification') && route.at === 'source' && s.pause === null && !closed,
     };
   });
 }
@@ -65,14 +64,21 @@ function closing(s: MigrationState): boolean {
   return f.at === 'running' && ['stopEngines', 'restoreTtl', 'releaseSource', 'report'].includes(f.step);
 }
 
-function intentOf(s: MigrationState, load: boolean): MigrationIntent {
+/** What the data engine is asked for; null = not to follow. N2's doors take writes from the beginning of a switch. */
+export function intentOf(s: MigrationState, app: string): MigrationIntent | null {
+  if (!isOn(s, 'DataFollow')) return null;
   const { entitiesPerS, sourceLatencyRatio } = s.throttle ?? s.options.load;
   return {
     follow: s.pause?.what !== 'follow',
-    load: !load ? 'off' : s.pause === null ? 'on' : 'paused',
+    load: !isOn(s, 'SnapshotLoad') ? 'off' : s.pause === null ? 'on' : 'paused',
     entitiesPerS: entitiesPerS === 'auto' ? null : entitiesPerS,
     sourceLatencyRatio,
+    serving: routeOf(s, app).at !== 'source',
   };
+}
+
+function isOn(s: MigrationState, p: PhaseName): boolean {
+  return !s.ended && (s.phases[p].at === 'running' || isReached(s.phases[p]));
 }
 
 export function locksMode(route: AppRoute): LocksMode {
