@@ -222,6 +222,9 @@ export const machineSpecSchema = z.strictObject({ roles: z.array(roleSpecSchema)
     if (seen.has(r.id))
       c.addIssue({ code: 'custom', path: ['roles', i, 'id'], message: `"${r.id}" is used by two roles` });
     seen.add(r.id);
+    const store = r.kind === 'datastore' && r.store.kind === 'lmdb' ? r.store.role : null;
+    if (store !== null && !m.roles.some((o) => o.kind === 'lmdb' && o.id === store))
+      c.addIssue({ code: 'custom', path: ['roles', i, 'store'], message: `this machine has no lmdb role "${store}"` });
   });
 });
 

@@ -17,8 +17,10 @@ const BACKOFF_MAX_MS = 30_000;
 const STEADY_MS = 30_000;
 /** Ends in a row, without having been healthy in between, after which the role counts as failed (it is still tried). */
 const FAILED_AFTER = 5;
+/** What does not mend by trying again. */
+const NEEDS_A_PERSON = ['PORT_IN_USE', 'PROGRAM_MISSING', 'PROCESS_START', 'PROCESS_STUCK'];
 const PROBE_STARTING_MS = 150;
-const PROBE_STEADY_MS = 2000;
+const PROBE_STEADY_MS = 3000;
 const PROBE_DEADLINE_MS = 5000;
 /** Probes in a row that must fail before a healthy process is called unhealthy. */
 const UNHEALTHY_AFTER = 3;
@@ -42,16 +44,22 @@ export class Supervised {
   private restarts = 0;
   private loop: Promise<void> = Promise.resolve();
 
-  /** `gate` answers what is still to be waited for before a first start, or null. */
+  /** `gate` answers what is still to be waited for before a start, or null; `prepare` is done before each start. */
   constructor(
     private hashed: HashedProcess,
     private readonly records: ProcessRecords,
     private readonly report: Report,
     private readonly gate: () => string | null = () => null,
+    private readonly prepare: () => Promise<void> = () => Promise.resolve(),
   ) {}
 
   get name(): string {
     return this.hashed.plan.name;
+  }
+
+  /** Of the plan in force. */
+  get restartHash(): string {
+    return this.hashed.restartHash;
   }
 
   /** Digests of what runs, or null while nothing runs. */
@@ -150,6 +158,8 @@ export class Supervised {
     }
     this.record = null;
     for (const l of plan.listens) checkPortFree(l);
+    await this.prepare();
+    if (this.abort.signal.aborted) return;
     const id = await startProcess(this.hashed, this.records.machineDir, () => this.wakeUp());
     const { restartHash, reloadHash } = this.hashed;
     this.record = { ...id, restartHash, reloadHash, startedAtMs: Date.now(), restarts: this.restarts };
@@ -201,7 +211,7 @@ export class Supervised {
     const wasHealthy = this.state === 'healthy' || this.state === 'unhealthy';
     this.failures = wasHealthy ? Math.max(1, Math.min(this.failures + 1, FAILED_AFTER - 1)) : this.failures + 1;
     const code = e instanceof NxnwError ? e.code : 'PROCESS_START';
-    const needsPerson = code !== 'PROCESS_ENDED';
+    const needsPerson = NEEDS_A_PERSON.includes(code);
     this.state = needsPerson || this.failures >= FAILED_AFTER ? 'failed' : 'backoff';
     this.detail = `${code}: ${asError(e).message}`;
     this.report('process.failed', { process: this.name, state: this.state, detail: this.detail });

@@ -49,7 +49,7 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
       .filter((s) => s.backend === backend)
       .map(({ server, at }) => {
         const address = o.withServers && at ? `${at.host}:${at.port}` : '127.0.0.1:9';
-        return `  server ${server} ${address} check inter 500 fall 2 rise 1${options}${o.withServers && at ? '' : ' disabled'}`;
+        return `  server ${server} ${address} check inter 500 downinter 100 fall 2 rise 1${options}${o.withServers && at ? '' : ' disabled'}`;
       });
   const health = spec.apps.flatMap((a) => {
     const here = `{ path ${EDGE_HEALTH_PATH} } { var(txn.app) -m str ${a.app} }`;
@@ -71,7 +71,7 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
   ]);
   return [
     'global',
-    `  stats socket ${STATS_SOCKET} mode 600 level admin expose-fd listeners`,
+    `  stats socket unix@${STATS_SOCKET} mode 600 level admin expose-fd listeners`,
     '  stats timeout 10s',
     '  log stdout format raw local0',
     '  maxconn 4000',

@@ -22,7 +22,7 @@ const RANKS: Readonly<Record<RoleKind, number>> = {
   relay: 1,
   coordinator: 2,
   app: 2,
-  edge: 3,
+  edge: 2,
 };
 
 export function rankOf(kind: RoleKind): number {

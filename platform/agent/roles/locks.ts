@@ -31,6 +31,9 @@ export function planLocks(spec: LocksSpec, machine: MachineContext): RolePlan {
           `-Djute.maxbuffer=${spec.juteMaxBufferBytes}`,
           '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
           '-Dorg.slf4j.simpleLogger.showDateTime=true',
+          '-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS',
+          // One warning for each session ("old client"), the readiness check's included.
+          '-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.ZooKeeperServer=error',
           ...['-cp', `${dir}:${lib}/*`],
           'org.apache.zookeeper.server.quorum.QuorumPeerMain',
           join(dir, 'zoo.cfg'),

@@ -14,22 +14,27 @@ export interface TlsPaths {
   readonly key: string;
 }
 
-/** Paths of a role's TLS material, and the files to write: the machine's own when the role brings none. */
+/**
+ * Paths of a role's TLS material, and the files to write: the machine's own when the role brings none (named too, so
+ * that the processes are started again with a new certificate).
+ */
 export function placeTls(
   tls: TlsMaterial | undefined,
   dir: string,
   prefix: string,
   machine: MachineContext,
 ): { paths: TlsPaths; files: PlannedFile[] } {
-  if (!tls) return { paths: machine.tlsPaths, files: [] };
-  const paths = {
-    ca: join(dir, `${prefix}-ca.pem`),
-    cert: join(dir, `${prefix}-cert.pem`),
-    key: join(dir, `${prefix}-key.pem`),
-  };
+  const paths = tls
+    ? {
+        ca: join(dir, `${prefix}-ca.pem`),
+        cert: join(dir, `${prefix}-cert.pem`),
+        key: join(dir, `${prefix}-key.pem`),
+      }
+    : machine.tlsPaths;
+  const material = tls ?? machine.tls;
   const files = (['ca', 'cert', 'key'] as const).map((k) => ({
     path: paths[k],
-    content: tls[k],
+    content: material[k],
     onChange: 'restart' as const,
   }));
   return { paths, files };

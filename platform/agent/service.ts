@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import { servingFile } from '../apps/role.js';
+import { edgeCounters, setRoute } from '../edge/role.js';
+import { NxnwError } from '../errors.js';
+import type { Caller, RpcService, UnaryHandler } from '../wire/rpc.js';
+import type { Agent } from './agent.js';
+import { CONTROLLERS } from './api.js';
+import { readPiece, takePiece } from './blobs.js';
+import { writeAtomic } from './files.js';
+import { logPath, tailLog } from './logs.js';
+import { metricsText } from './metrics.js';
+import type { EdgeSpec } from './spec.js';
+
+const MAX_WAIT_MS = 600_000;
+/** An application may run as another user. */
+const READABLE = 0o644;
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** What ends the agent process; done after the answer was sent. */
+export interface Endings {
+  destroy(): void;
+  successor(): void;
+}
+
+/** The methods of the agent's service; api.ts says what they do. */
+export function agentService(agent: Agent, endings: Endings): RpcService {
+  const { dir } = agent.machine;
+  const edgeOf = (role: string): EdgeSpec => {
+    const spec = agent.role(role).specification;
+    if (spec.kind === 'edge') return spec;
+    throw new NxnwError('INVALID_ARGUMENT', `role ${role} is of kind ${spec.kind}, not edge`, { role });
+  };
+  const status = method(z.object({}), () => Promise.resolve(agent.status()));
+  const reading: Record<string, UnaryHandler> = {
+    status,
+    metrics: method(z.object({}), async () => ({ text: await metricsText(agent) })),
+    edgeCounters: method(z.object({ role: z.string() }), (r) => edgeCounters(dir, edgeOf(r.role))),
+  };
+  const changing: Record<string, UnaryHandler> = {
+    apply: method(z.object({ roles: z.unknown(), waitMs: z.number().min(0).max(MAX_WAIT_MS) }), (r) =>
+      agent.apply({ roles: r.roles }, r.waitMs),
+    ),
+    logs: method(z.object({ role: z.string(), lines: z.int().min(1) }), (r) => {
+      const names =
+        r.role === 'agent'
+          ? ['agent']
+          : agent
+              .role(r.role)
+              .status()
+              .processes.map((p) => p.name);
+      const lines = names.flatMap((n) =>
+        tailLog(logPath(dir, n), r.lines).map((l) => (names.length > 1 ? `${n}: ${l}` : l)),
+      );
+      return Promise.resolve({ lines });
+    }),
+    upload: method(
+      z.object({ digest, totalBytes: z.int().min(1), offset: z.int().min(0), bytes: z.instanceof(Buffer).nullable() }),
+      (r) => Promise.resolve(takePiece(dir, r)),
+    ),
+    download: method(
+      z.object({ digest, offset: z.int().min(0), maxBytes: z.int().min(1).max(32 << 20) }), // prettier-ignore
+      (r) => Promise.resolve(readPiece(dir, r)),
+    ),
+    restart: method(z.object({ role: z.string() }), async (r) => {
+      await agent.restart(r.role);
+      return agent.status();
+    }),
+    setRoute: method(z.object({ role: z.string(), app: z.string(), to: z.enum(['local', 'peer']) }), (r) =>
+      setRoute(dir, edgeOf(r.role), r.app, r.to),
+    ),
+    setServing: method(z.object({ role: z.string(), serving: z.boolean() }), (r) => {
+      const spec = agent.role(r.role).specification;
+      if (spec.kind !== 'app')
+        throw new NxnwError('INVALID_ARGUMENT', `role ${r.role} is of kind ${spec.kind}, not app`, { role: r.role });
+      writeAtomic(servingFile(dir, r.role), r.serving ? 'serving\n' : 'standby\n', READABLE);
+      return Promise.resolve({});
+    }),
+    hold: method(z.object({ name: z.string().min(1), reason: z.string() }), (r) => {
+      agent.hold(r.name, r.reason);
+      return Promise.resolve(agent.status());
+    }),
+    release: method(z.object({ name: z.string() }), (r) => {
+      agent.release(r.name);
+      return Promise.resolve(agent.status());
+    }),
+    stop: method(z.object({}), async () => {
+      await agent.stop();
+      return agent.status();
+    }),
+    destroy: method(z.object({}), () => {
+      agent.refuseDestroyWhenHeld();
+      endings.destroy();
+      return Promise.resolve({});
+    }),
+    restartAgent: method(z.object({}), () => {
+      endings.successor();
+      return Promise.resolve({});
+    }),
+  };
+  const guarded = Object.entries(changing).map(([name, handler]) => [name, forControllers(name, handler)] as const);
+  return { unary: { ...reading, ...Object.fromEntries(guarded) } };
+}
+
+function method<T>(schema: z.ZodType<T>, handler: (request: T) => Promise<unknown>): UnaryHandler {
+  return async (request) => {
+    const parsed = schema.safeParse(request);
+    if (parsed.success) return handler(parsed.data);
+    const faults = parsed.error.issues.map((i) => `${i.path.join('.') || '(request)'}: ${i.message}`).join('; ');
+    throw new NxnwError('INVALID_ARGUMENT', `the agent was asked wrongly: ${faults}`);
+  };
+}
+
+/** Refuses callers whose certificate names no controller. */
+function forControllers(name: string, handler: UnaryHandler): UnaryHandler {
+  return (request, caller: Caller) => {
+    const role = caller.peer.split(/[.-]/)[0];
+    if (CONTROLLERS.some((c) => c === role)) return handler(request, caller);
+    throw new NxnwError(
+      'PERMISSION_DENIED',
+      `"${caller.peer}" may not call ${name} of an agent; only certificates for ${CONTROLLERS.join(' or ')} may`,
+      { peer: caller.peer },
+    );
+  };
+}
