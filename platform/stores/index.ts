@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NxnwError } from '../errors.js';
+import { CassandraStore } from './cassandra.js';
 import { LmdbStore } from './lmdb.js';
 import type { Store } from './port.js';
 
@@ -9,8 +10,20 @@ const lmdbConfig = z.strictObject({
   writeTimeoutMs: z.number().int().positive().optional(),
 });
 
+const cassandraConfig = z.strictObject({
+  kind: z.literal('cassandra'),
+  contactPoints: z.array(z.string().min(1)).min(1),
+  port: z.number().int().min(1).max(65535).optional(),
+  localDataCenter: z.string().min(1).optional(),
+  keyspace: z.string().optional(),
+  replication: z.number().int().min(1).max(10).optional(),
+  credentials: z.strictObject({ username: z.string(), password: z.string() }).optional(),
+  requestTimeoutMs: z.number().int().positive().optional(),
+});
+
 const drivers: Readonly<Record<string, (config: unknown) => Promise<Store>>> = {
   lmdb: async (config) => new LmdbStore(parse(lmdbConfig, config)),
+  cassandra: (config) => CassandraStore.connect(parse(cassandraConfig, config)),
 };
 
 export const STORE_KINDS: readonly string[] = Object.keys(drivers);
@@ -18,8 +31,8 @@ export const STORE_KINDS: readonly string[] = Object.keys(drivers);
 const anyKind = z.looseObject({ kind: z.string() });
 
 /**
- * Opens a platform's store. `config` is a block like `{kind: 'lmdb', dir: '/var/lib/nxnw'}`; what each kind takes says
- * its driver. Throws INVALID_ARGUMENT for an unknown kind and for every wrong key; UNAVAILABLE if it cannot be reached.
+ * Opens a platform's store. `config` is a block like `{kind: 'lmdb', dir: '/var/lib/nxnw'}`; what
+ * each kind takes says its driver (`LmdbConfig`, `CassandraConfig`). Throws INVALID_ARGUMENT for an unknown kind and for every wrong key; UNAVAILABLE if it cannot be reached.
  */
 export async function openStore(config: unknown): Promise<Store> {
   const { kind } = parse(anyKind, config);

@@ -3,6 +3,12 @@ import { NxnwError } from '../errors.js';
 /** Longest row key, index key or index part, bytes. The public API's longest entity key encodes to less than 16 KiB. */
 export const MAX_KEY_BYTES = 32 * 1024;
 
+/**
+ * Largest serialised entity, bytes. The public API's is 1,048,572; the rest is for what we add. The same in every store,
+ * so that what fits into one can move to another.
+ */
+export const MAX_ENTITY_BYTES = 1_200_000;
+
 /** Refuses an empty or overlong key before anything is written. `what` is for instance `row key`. */
 export function checkKey(what: string, key: Buffer): void {
   if (key.length > 0 && key.length <= MAX_KEY_BYTES) return;

@@ -1,10 +1,8 @@
 import type { RowImage } from '../shards/types.js';
 import type { WriteTxn } from './lmdb-env.js';
 import * as keys from './lmdb-keys.js';
-import { checkKey, checkSize } from './limits.js';
+import { checkKey, checkSize, MAX_ENTITY_BYTES } from './limits.js';
 import type { IndexRow } from './port.js';
-
-const MAX_ROW_BYTES = 16 << 20;
 
 /** A row, index row or cell as LMDB gets it: a value with its version, and the pointers of a long key. */
 export interface Put {
@@ -49,7 +47,7 @@ export function rowPuts(generation: number, rows: readonly RowImage[]): Put[] {
   const at = keys.level('rows', generation);
   return rows.map((row) => {
     checkKey('row key', row.key);
-    checkSize('entity', row.entity?.length ?? 0, MAX_ROW_BYTES);
+    checkSize('entity', row.entity?.length ?? 0, MAX_ENTITY_BYTES);
     const times = Buffer.alloc(16);
     times.writeDoubleBE(row.createdUs, 0);
     times.writeDoubleBE(row.updatedUs, 8);
