@@ -143,3 +143,10 @@ export interface HandOverRequest extends ShardRequest {
   readonly to: string;
   readonly stallBudgetMs: number;
 }
+
+/** Counters from (inclusive) to (exclusive) that nobody else is given, without the reserved ones. */
+export interface IdBlock {
+  readonly from: number;
+  readonly to: number;
+  readonly skip: readonly number[];
+}

@@ -67,6 +67,7 @@ export class Owner {
   private readonly byTx = new Map<string, Promise<WorkAnswer>>();
   private wake: (() => void) | null = null;
   private clockUs = 0;
+  private idCursor = 0;
   private holding = false;
   private moving = false;
   private inflight: Promise<void> | null = null;
@@ -288,8 +289,11 @@ export class Owner {
         this.clockUs = Math.max(this.clockUs, w.version, beganUs);
         return { record: { t: 'note', tx, beganUs, commit, version: w.version }, answer: { ...plain, commit } };
       }
-      case 'ids':
-        return { record: { t: 'ids', upTo: state.idFloor + w.count }, answer: { ...plain, version: state.idFloor } };
+      case 'ids': {
+        const from = Math.max(this.idCursor, state.idFloor);
+        this.idCursor = from + w.count;
+        return { record: { t: 'ids', upTo: this.idCursor }, answer: { ...plain, version: from } };
+      }
       case 'reserve':
         return { record: { t: 'reserve', counters: w.counters }, answer: plain };
       case 'final':

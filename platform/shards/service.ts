@@ -1,0 +1,173 @@
+import { NxnwError } from '../errors.js';
+import type { RpcServer } from '../wire/rpc.js';
+import type {
+  CommitOneRequest,
+  ConfirmRequest,
+  DecideRequest,
+  FollowAck,
+  HandOverRequest,
+  IdBlock,
+  IdsRequest,
+  LookupRequest,
+  NoteRequest,
+  OpenRequest,
+  PrepareRequest,
+  QueryRequest,
+  ReserveRequest,
+  ScanRequest,
+  ShardRequest,
+  TxStatusRequest,
+} from './api.js';
+import type { ShardHost } from './host.js';
+import type { WorkAnswer } from './owner.js';
+import type { Authority, Position, ShardId } from './types.js';
+import { comparePositions, shardName } from './types.js';
+import { extraIndexRows, scanSide } from './verify.js';
+
+const SCAN_ROWS = 500;
+const SCAN_BYTES = 1 << 20;
+const MAX_HOPS = 8;
+
+type Answered = WorkAnswer & { authority: Authority };
+
+/** What a holder answers to each method; requests come from our own processes only (mTLS). */
+const METHODS: Readonly<Record<string, (h: ShardHost, body: never) => Promise<unknown>>> = {
+  lookup: (h, r: LookupRequest) => h.lookup(r.keys, r.atUs, r.deadlineMs),
+  query: (h, r: QueryRequest) => h.query(r.query, r.atUs, r.deadlineMs),
+  commit: async (h, r: CommitOneRequest) =>
+    written(
+      await h.submit(
+        { t: 'commit', tx: r.tx, beganUs: r.beganUs, mutations: r.mutations, reads: r.reads },
+        r.deadlineMs,
+      ),
+    ),
+  prepare: async (h, r: PrepareRequest) =>
+    written(
+      await h.submit(
+        {
+          t: 'prepare',
+          tx: r.tx,
+          beganUs: r.beganUs,
+          mutations: r.mutations,
+          reads: r.reads,
+          participants: r.participants,
+        },
+        r.deadlineMs,
+      ),
+    ),
+  decide: async (h, r: DecideRequest) =>
+    written(
+      await h.submit(
+        {
+          t: 'decide',
+          tx: r.tx,
+          beganUs: r.beganUs,
+          commit: r.commit,
+          version: r.version,
+          participants: r.participants,
+        },
+        r.deadlineMs,
+      ),
+    ),
+  note: async (h, r: NoteRequest) =>
+    written(
+      await h.submit({ t: 'note', tx: r.tx, beganUs: r.beganUs, commit: r.commit, version: r.version }, r.deadlineMs),
+    ),
+  txStatus: (h, r: TxStatusRequest) => h.txStatus(r),
+  ids: async (h, r: IdsRequest): Promise<IdBlock> => {
+    const a = await h.submit({ t: 'ids', count: r.count }, r.deadlineMs);
+    const from = a.version + 1;
+    const to = from + r.count;
+    return { from, to, skip: [...(h.state?.reserved ?? [])].filter((n) => n >= from && n < to) };
+  },
+  reserve: async (h, r: ReserveRequest) =>
+    written(await h.submit({ t: 'reserve', counters: r.counters }, r.deadlineMs)),
+  final: async (h, r: ShardRequest) => written(await h.submit({ t: 'final' }, r.deadlineMs)),
+  loadBegin: (h, r: { platform: string }) => h.source.loadBegin(owned(h), r.platform),
+  scan: (h, r: ScanRequest) => h.source.scan(owned(h), r.after, SCAN_ROWS, SCAN_BYTES),
+  confirm: (h, r: ConfirmRequest) => h.confirm(r.through, r.hash, r.digest, r.deadlineMs),
+  open: (h, r: OpenRequest) => h.open(r),
+  handOver: (h, r: HandOverRequest) => h.handOver(r.to, r.stallBudgetMs),
+  status: (h) => Promise.resolve(h.status()),
+  digestNow: async (h) => {
+    const state = owned(h);
+    return Promise.resolve({ at: state.end, digest: state.digestAt(state.end) });
+  },
+  digestAt: (h, r: ShardRequest & { at: Position }) => digestAt(h, r.at, r.deadlineMs),
+  timeOf: (h, r: ShardRequest & { at: Position }) =>
+    Promise.resolve({ atUs: owned(h).factsAt(r.at)?.tsUs ?? owned(h).tsUs }),
+  extraIndex: async (h, r: ShardRequest & { limit: number }) => {
+    const state = h.owner ? h.state : (h.replica?.state ?? h.state);
+    const out: { part: string; key: Buffer }[] = [];
+    if (state)
+      for await (const e of extraIndexRows(state))
+        if (out.push({ part: e.part.toString('latin1'), key: e.key }) >= r.limit) break;
+    return out;
+  },
+  verifyScan: (h, r: ShardRequest & Parameters<typeof scanSide>[1]) => scanSide(h, r),
+};
+
+function written(a: Answered): object {
+  return { version: a.version, commit: a.commit, answers: a.answers, authority: a.authority };
+}
+
+function owned(h: ShardHost): NonNullable<ShardHost['state']> {
+  if (!h.owner || !h.state || h.owner.over) throw new NxnwError('NOT_OWNER', `shard ${h.name} is not served here`);
+  return h.state;
+}
+
+async function digestAt(h: ShardHost, at: Position, deadlineMs: number): Promise<{ digest: string | null }> {
+  for (;;) {
+    const state = h.replica?.state ?? h.state;
+    if (state && comparePositions(state.end, at) >= 0) return { digest: state.digestAt(at) };
+    if (h.o.nowMs() >= deadlineMs)
+      throw new NxnwError('DEADLINE_EXCEEDED', `shard ${h.name} has not reached ${at.epoch}.${at.slot} in time`);
+    await (state ? state.changed(100) : new Promise<void>((ok) => setTimeout(ok, 50)));
+  }
+}
+
+/** Runs a method on a host of this process. */
+export function serveShard(host: ShardHost, method: string, body: unknown): Promise<unknown> {
+  const m = METHODS[method];
+  if (!m) return Promise.reject(new NxnwError('UNIMPLEMENTED', `no method shards.${method}`));
+  // bodies come from our own processes, over mTLS, in the shapes of api.ts
+  return m(host, body as never);
+}
+
+export interface ServiceOptions {
+  readonly host: (shard: ShardId) => ShardHost | undefined;
+  readonly holder: (shard: ShardId) => string | undefined;
+}
+
+/** Adds `shards.*`: every method for the holder, and `whereIs` for everybody. */
+export function addShardService(server: RpcServer, o: ServiceOptions): void {
+  const find = (body: unknown): ShardHost => {
+    const { shard, hops } = body as ShardRequest;
+    const host = o.host(shard);
+    if ((hops ?? 0) > MAX_HOPS)
+      throw new NxnwError('UNAVAILABLE', `request for shard ${shardName(shard)} made more than ${MAX_HOPS} hops`);
+    if (!host)
+      throw new NxnwError('NOT_OWNER', `shard ${shardName(shard)} is not held by this process`, {
+        endpoint: o.holder(shard) ?? null,
+      });
+    return host;
+  };
+  const unary: Record<string, (body: unknown) => Promise<unknown>> = {
+    whereIs: (body) => Promise.resolve({ endpoint: o.holder((body as ShardRequest).shard) ?? null }),
+  };
+  for (const method of Object.keys(METHODS)) unary[method] = async (body) => serveShard(find(body), method, body);
+  server.add('shards', {
+    unary,
+    streams: {
+      follow: async function* (incoming, caller) {
+        const it = (incoming as AsyncIterable<FollowAck>)[Symbol.asyncIterator]();
+        const first = await it.next();
+        if (first.done || !first.value.shard)
+          throw new NxnwError('INVALID_ARGUMENT', 'follow begins with {shard, platform, from}');
+        const host = find(first.value);
+        const acks: AsyncIterable<FollowAck> = { [Symbol.asyncIterator]: () => it };
+        yield* host.source.follow(first.value, acks, () => host.replica?.state ?? host.state, caller.signal);
+      },
+    },
+  });
+}

@@ -1,0 +1,166 @@
+import { NxnwError, hasCode } from '../errors.js';
+import type { TlsMaterial } from '../wire/rpc.js';
+import { RpcClient } from '../wire/rpc.js';
+import type { ConfirmAnswer, FollowAck, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
+import type { PeerLink } from './host.js';
+import type { SlotImage } from './log.js';
+import type { Side } from './router.js';
+import type { Position, ShardId } from './types.js';
+import { shardName } from './types.js';
+
+/** Connections by endpoint, made once. */
+export class Connections {
+  private readonly clients = new Map<string, RpcClient>();
+
+  constructor(private readonly tls: TlsMaterial) {}
+
+  to(endpoint: string): RpcClient {
+    let c = this.clients.get(endpoint);
+    if (!c) this.clients.set(endpoint, (c = new RpcClient(endpoint, this.tls)));
+    return c;
+  }
+
+  close(): void {
+    for (const c of this.clients.values()) c.close();
+    this.clients.clear();
+  }
+}
+
+export interface HereOptions {
+  readonly platform: string;
+  /** Serves the request in this process, if it holds the shard. */
+  readonly local: (method: string, shard: ShardId, body: Record<string, unknown>) => Promise<unknown> | null;
+  /** Endpoint of the shard's holder on this platform, as ZooKeeper says. */
+  readonly holder: (shard: ShardId) => string | undefined;
+  readonly connections: Connections;
+}
+
+/** This platform's side: this process, or the one that ZooKeeper names. */
+export function hereSide(o: HereOptions): Side {
+  return {
+    platform: o.platform,
+    forget: () => undefined,
+    async call<T>(method: string, shard: ShardId, body: Record<string, unknown>, deadlineMs: number): Promise<T> {
+      const local = o.local(method, shard, body);
+      // in the same process the answer's shape is the same promise as over the wire
+      if (local) return (await local) as T;
+      const endpoint = o.holder(shard);
+      if (!endpoint) throw new NxnwError('NOT_OWNER', `no process holds shard ${shardName(shard)} at the moment`);
+      return o.connections.to(endpoint).call<T>(`shards.${method}`, body, { deadlineMs });
+    },
+  };
+}
+
+/** How one platform reaches another: endpoints of its datastore processes and a certificate that it accepts. */
+export interface PeerFile {
+  readonly platformId: string;
+  readonly endpoints: readonly string[];
+  readonly tls: TlsMaterial;
+}
+
+const FIND_MS = 2000;
+
+/** The other platform's side: any of its processes says who holds a shard. */
+export class PeerSide implements Side {
+  private readonly holders = new Map<string, string>();
+  private readonly connections: Connections;
+  private next = 0;
+
+  constructor(private readonly peer: PeerFile) {
+    this.connections = new Connections(peer.tls);
+  }
+
+  get platform(): string {
+    return this.peer.platformId;
+  }
+
+  get endpoints(): readonly string[] {
+    return this.peer.endpoints;
+  }
+
+  to(endpoint: string): RpcClient {
+    return this.connections.to(endpoint);
+  }
+
+  forget(shard: ShardId): void {
+    this.holders.delete(shardName(shard));
+  }
+
+  async holder(shard: ShardId, deadlineMs: number): Promise<string> {
+    const known = this.holders.get(shardName(shard));
+    if (known) return known;
+    let last: unknown;
+    for (let i = 0; i < this.peer.endpoints.length; i++) {
+      const endpoint = this.peer.endpoints[(this.next + i) % this.peer.endpoints.length];
+      if (!endpoint) continue;
+      try {
+        const a = await this.to(endpoint).call<{ endpoint: string | null }>(
+          'shards.whereIs',
+          { shard },
+          { deadlineMs: Math.min(deadlineMs, Date.now() + FIND_MS) },
+        );
+        if (!a.endpoint) continue;
+        this.holders.set(shardName(shard), a.endpoint);
+        return a.endpoint;
+      } catch (e) {
+        last = e;
+        this.next++;
+      }
+    }
+    throw new NxnwError(
+      'UNAVAILABLE',
+      `no process of platform ${this.platform} (${this.peer.endpoints.join(', ')}) says who holds shard ${shardName(shard)}`,
+      {},
+      last,
+    );
+  }
+
+  async call<T>(method: string, shard: ShardId, body: Record<string, unknown>, deadlineMs: number): Promise<T> {
+    const endpoint = await this.holder(shard, deadlineMs);
+    try {
+      return await this.to(endpoint).call<T>(`shards.${method}`, body, { deadlineMs });
+    } catch (e) {
+      if (hasCode(e, 'NOT_OWNER', 'UNAVAILABLE')) this.forget(shard);
+      throw e;
+    }
+  }
+
+  close(): void {
+    this.connections.close();
+  }
+}
+
+/** The peer as one shard's host and replica see it. */
+export function peerLink(side: PeerSide, shard: ShardId, own: string): PeerLink {
+  const call = async <T>(method: string, body: Record<string, unknown>, deadlineMs: number): Promise<T> => {
+    try {
+      return await side.call<T>(method, shard, { ...body, shard, deadlineMs }, deadlineMs);
+    } catch (e) {
+      if (hasCode(e, 'NOT_OWNER')) side.forget(shard);
+      throw e;
+    }
+  };
+  return {
+    platform: side.platform,
+    loadBegin: (d) => call<LoadBegin>('loadBegin', { platform: own }, d),
+    scan: (after, d) => call<ScanAnswer>('scan', { after }, d),
+    confirm: (r, d) => call<ConfirmAnswer>('confirm', { ...r }, d),
+    open: (image: SlotImage, d) => call<{ start: Position }>('open', { image }, d),
+    follow(from, signal) {
+      let send: ((a: FollowAck) => Promise<void>) | null = null;
+      async function* batches(): AsyncIterable<FollowBatch> {
+        const endpoint = await side.holder(shard, Date.now() + FIND_MS);
+        const stream = side.to(endpoint).open<FollowAck, FollowBatch>('shards.follow', signal);
+        send = (a) => stream.send(a);
+        try {
+          await stream.send({ shard, platform: own, from });
+          for await (const b of stream.answers) yield b;
+        } catch (e) {
+          side.forget(shard);
+          throw e;
+        }
+      }
+      return { batches: batches(), ack: async (durable) => send?.({ durable }) };
+    },
+  };
+}
