@@ -1,0 +1,70 @@
+import type { AgentClient, EdgeAppCounters } from '@nxnw/platform/agent/api';
+import { NxnwError } from '@nxnw/platform/errors';
+import type { Finding, Side } from '../api.js';
+import type { EdgePort, EdgeTraffic } from '../ports.js';
+
+export interface EdgeRole {
+  readonly machine: string;
+  readonly role: string;
+  readonly https: boolean;
+}
+
+export interface EdgeSide {
+  readonly edges: readonly EdgeRole[];
+  readonly agents: ReadonlyMap<string, AgentClient>;
+}
+
+/** The edges of both platforms, changed and measured by their machines' agents. */
+export class Edges implements EdgePort {
+  constructor(private readonly sides: Readonly<Record<Side, EdgeSide>>) {}
+
+  async setRoute(side: Side, app: string, to: 'local' | 'peer'): Promise<void> {
+    await Promise.all(this.each(side, (agent, role) => agent.setRoute(role, app, to)));
+  }
+
+  async traffic(side: Side, app: string): Promise<EdgeTraffic> {
+    const all = await Promise.all(this.each(side, (agent, role) => agent.edgeCounters(role)));
+    const apps = all.map((c): EdgeAppCounters => {
+      const found = c.apps.find((a) => a.app === app);
+      if (found === undefined)
+        throw new NxnwError('NOT_FOUND', `the ${side}'s edge has no application ${app}`, { app });
+      return found;
+    });
+    const sum = (f: (a: EdgeAppCounters) => number): number => apps.reduce((n, a) => n + f(a), 0);
+    return {
+      localSessions: sum((a) => a.localSessions),
+      localRequests: sum((a) => a.localRequests),
+      peerRequests: sum((a) => a.peerRequests),
+      requests: sum((a) => a.localRequests + a.peerRequests),
+      responses5xx: sum((a) => a.responses5xx),
+      serversUp: Math.min(...apps.map((a) => a.serversUp)),
+      peersUp: Math.min(...apps.map((a) => a.peersUp)),
+    };
+  }
+
+  certificate(): Promise<Finding> {
+    const there = this.sides.source.edges.some((e) => e.https);
+    const here = this.sides.target.edges.every((e) => e.https);
+    const ok = !there || here;
+    return Promise.resolve({
+      name: 'certificate',
+      ok,
+      found: ok
+        ? there
+          ? "N2's edge holds a certificate"
+          : "N1's edge speaks plain HTTP: none is needed"
+        : "N1's edge speaks TLS and N2's edge has no certificate",
+      next: ok ? '' : 'set nxnw:edge.certificate on this stack and run `nxnw up`',
+    });
+  }
+
+  private each<T>(side: Side, f: (agent: AgentClient, role: string) => Promise<T>): Promise<T>[] {
+    const { edges, agents } = this.sides[side];
+    return edges.map((e) => {
+      const agent = agents.get(e.machine);
+      if (agent === undefined)
+        return Promise.reject(new NxnwError('BAD_CONFIG', `no agent is known for the edge's machine ${e.machine}`));
+      return f(agent, e.role);
+    });
+  }
+}

@@ -1,0 +1,134 @@
+import { statfsSync } from 'node:fs';
+import type { AgentClient } from '@nxnw/platform/agent/api';
+import { asError, hasCode } from '@nxnw/platform/errors';
+import { ZooKeeper } from '@nxnw/platform/locks/client';
+import type { Finding } from '../api.js';
+import { PROTOCOLS } from '../join.js';
+import type { JoinBundle } from '../join.js';
+import type { SourcePort } from '../ports.js';
+
+export const SOURCE_LEASE = '/nxnw/source-lease';
+
+export interface SourceParts {
+  readonly join: JoinBundle;
+  readonly target: string;
+  readonly sourceAgents: ReadonlyMap<string, AgentClient>;
+  readonly targetAgents: ReadonlyMap<string, AgentClient>;
+  /** Paths under which N2's stores keep data on this machine. */
+  readonly diskPaths: readonly string[];
+  readonly now: () => number;
+}
+
+/**
+ * What the coordinator keeps on N1: the source lease, a node in N1's ZooKeeper that says for whom N1 is a source, and a
+ * hold on each of N1's agents, which then refuses to be destroyed.
+ */
+export class Source implements SourcePort {
+  private leased = false;
+
+  constructor(private readonly p: SourceParts) {}
+
+  private get holdName(): string {
+    return `source-of-${this.p.target}`;
+  }
+
+  async lease(reason: string): Promise<void> {
+    if (this.leased) return;
+    await this.withZooKeeper(async (zk) => {
+      const data = Buffer.from(JSON.stringify({ target: this.p.target, sinceMs: this.p.now(), reason }));
+      await zk.createRecursive(SOURCE_LEASE);
+      try {
+        await zk.create(`${SOURCE_LEASE}/${this.p.target}`, data);
+      } catch (e) {
+        if (!hasCode(e, 'NODE_EXISTS')) throw e;
+      }
+    });
+    await Promise.all([...this.p.sourceAgents.values()].map((a) => a.hold(this.holdName, reason)));
+    this.leased = true;
+  }
+
+  async release(): Promise<void> {
+    await Promise.all([...this.p.sourceAgents.values()].map((a) => a.release(this.holdName)));
+    await this.withZooKeeper((zk) => zk.removeRecursive(`${SOURCE_LEASE}/${this.p.target}`));
+    this.leased = false;
+  }
+
+  private async withZooKeeper<T>(f: (zk: ZooKeeper) => Promise<T>): Promise<T> {
+    const zk = await ZooKeeper.connect({ servers: this.p.join.zookeeper.join(',') });
+    try {
+      return await f(zk);
+    } finally {
+      await zk.close();
+    }
+  }
+
+  async examine(): Promise<readonly Finding[]> {
+    const { join, sourceAgents, targetAgents, now } = this.p;
+    const findings: Finding[] = [
+      {
+        name: 'protocol',
+        ok: join.protocols.some((v) => PROTOCOLS.includes(v)),
+        found: `${join.platformId} speaks ${join.protocols.join(', ')}, ${this.p.target} ${PROTOCOLS.join(', ')}`,
+        next: 'bring the older platform up to a neighbouring release',
+      },
+      {
+        name: 'join bundle',
+        ok: join.expiresAtMs > now(),
+        found: `runs out ${new Date(join.expiresAtMs).toISOString()}`,
+        next: `make a new one with \`nxnw join --stack ${join.platformId}\` and run \`nxnw up\``,
+      },
+    ];
+    for (const [side, agents] of [
+      ['N1', sourceAgents],
+      ['N2', targetAgents],
+    ] as const)
+      for (const [machine, agent] of agents) findings.push(await this.reach(`${side} ${machine}`, agent));
+    findings.push(await this.zookeeper());
+    const free = await this.freeBytes();
+    findings.push({
+      name: 'disk',
+      ok: true,
+      found: free === null ? 'free space of the stores is not known' : `${Math.floor(free / 2 ** 20)} MiB free`,
+      next: '',
+    });
+    return findings.map((f) => (f.ok ? { ...f, next: '' } : f));
+  }
+
+  private async reach(name: string, agent: AgentClient): Promise<Finding> {
+    const beganMs = this.p.now();
+    try {
+      const s = await agent.status();
+      const bad = s.roles.filter((r) => r.state !== 'healthy').map((r) => `${r.id} ${r.state} (${r.detail})`);
+      const found = `agent ${s.agentVersion} at ${agent.target}, round trip ${this.p.now() - beganMs} ms`;
+      return {
+        name,
+        ok: bad.length === 0,
+        found: bad.length === 0 ? found : `${found}; ${bad.join('; ')}`,
+        next: 'see `nxnw logs`',
+      };
+    } catch (e) {
+      const next = `check that the machine is up and that ${agent.target} is open to this platform`;
+      return { name, ok: false, found: asError(e).message, next };
+    }
+  }
+
+  private async zookeeper(): Promise<Finding> {
+    const beganMs = this.p.now();
+    try {
+      const lease = await this.withZooKeeper((zk) => zk.exists(`${SOURCE_LEASE}/${this.p.target}`));
+      const found = `session and answer in ${this.p.now() - beganMs} ms, source lease ${lease === null ? 'not ' : ''}held`;
+      return { name: 'N1 ZooKeeper', ok: true, found, next: '' };
+    } catch (e) {
+      const next = `check that ${this.p.join.zookeeper.join(', ')} is open to this platform`;
+      return { name: 'N1 ZooKeeper', ok: false, found: asError(e).message, next };
+    }
+  }
+
+  freeBytes(): Promise<number | null> {
+    const free = this.p.diskPaths.map((path) => {
+      const s = statfsSync(path);
+      return s.bavail * s.bsize;
+    });
+    return Promise.resolve(free.length === 0 ? null : Math.min(...free));
+  }
+}
