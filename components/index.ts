@@ -1,1 +1,4 @@
-export {};
+export { Platform, type PlatformArgs } from './platform.js';
+export { Migration, phasesTo, type MigrationArgs } from './migration-plan.js';
+export type { AppSettings, DnsSettings, EdgeCertificate, PlatformSettings } from './settings.js';
+export { defaultNetwork } from './plan/machines.js';

@@ -1,0 +1,69 @@
+import type { PlatformSettings } from '../settings.js';
+
+/** Ports, the same on every machine: each machine has its own address. */
+export const PORTS = {
+  agent: 7400,
+  /** Datastore process i of a machine: + i. */
+  datastorePeer: 7410,
+  datastoreMetrics: 7430,
+  coordinator: 7450,
+  zookeeper: 2181,
+  cql: 9042,
+  /** Application i of the platform: + i. */
+  door: 8500,
+  memcached: 11211,
+  /** Application i: + 20 i; its instances on the machine follow. */
+  app: 9100,
+} as const;
+
+const APP_PORT_STRIDE = 20;
+export const MOST_INSTANCES_PER_MACHINE = APP_PORT_STRIDE;
+
+export type MachineGroup = 'data' | 'app' | 'edge';
+
+export interface Machine {
+  /** `data-1` */
+  readonly name: string;
+  readonly group: MachineGroup;
+  /** From 0 within its group. */
+  readonly index: number;
+  readonly host: string;
+}
+
+const FIRST_HOST: Readonly<Record<MachineGroup, number>> = { data: 11, app: 101, edge: 201 };
+
+/**
+ * The platform's machines: `data` (ZooKeeper, store, datastore processes, coordinator), `app` (applications and their
+ * caches), `edge`. Addresses depend on group and index alone, so that a platform that grows keeps those it has.
+ */
+export function machinesOf(s: PlatformSettings): readonly Machine[] {
+  const group = (name: MachineGroup, count: number): Machine[] =>
+    Array.from({ length: count }, (_, index) => ({
+      name: `${name}-${String(index + 1)}`,
+      group: name,
+      index,
+      host: `${s.network}.${String(FIRST_HOST[name] + index)}`,
+    }));
+  return [
+    ...group('data', Math.max(s.store.nodes, s.locks.nodes)),
+    ...group('app', s.appMachines),
+    ...group('edge', s.edge.nodes),
+  ];
+}
+
+export function inGroup(machines: readonly Machine[], group: MachineGroup): readonly Machine[] {
+  return machines.filter((m) => m.group === group);
+}
+
+/** Instance i of an application runs on app machine i mod n; the ports of those on one machine follow each other. */
+export function instancePort(appIndex: number, instanceOnMachine: number): number {
+  return PORTS.app + appIndex * APP_PORT_STRIDE + instanceOnMachine;
+}
+
+/** Network `127.x.y` of a platform on the local cloud when none is configured: spread by its id. */
+export function defaultNetwork(platformId: string): string {
+  let h = 0x811c9dc5;
+  for (const byte of Buffer.from(platformId)) h = Math.imul(h ^ byte, 0x01000193) >>> 0;
+  // 127.64 to 127.223: away from 127.0, and from what a person is likely to choose by hand.
+  return `127.${String(64 + (h % 160))}.${String((h >>> 16) % 256)}`;
+}

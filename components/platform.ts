@@ -1,0 +1,121 @@
+import * as pulumi from '@pulumi/pulumi';
+import { OperatorAccess } from '@nxnw/migration/resources/access';
+import { PROTOCOLS } from '@nxnw/migration/coordinator/join';
+import type { TlsInput } from '@nxnw/migration/resources/tls';
+import { Fleet } from './fleet.js';
+import { planJoin, VERSION } from './plan/join.js';
+import { doorOf, memcachedOf, show, topologyOf } from './plan/roles.js';
+import { Roles } from './roles.js';
+import type { PlatformSettings } from './settings.js';
+
+/** A stack's join bundle speaks for a new platform this long; it is made anew in the last fifth. */
+const JOIN_DAYS = 30;
+
+export interface PlatformArgs extends PlatformSettings {
+  /** Name of the stack, for the operator's access file. */
+  readonly stack: string;
+  /** Where the operator's access file lies. */
+  readonly accessPath: string;
+  /** Whether the machines that hold data are protected from `destroy`. */
+  readonly protect: boolean;
+}
+
+export interface AppOutputs {
+  readonly url: string;
+  readonly datastoreHost: string;
+  readonly memcacheServers: string;
+}
+
+/** A private App-Engine-style platform: machines, servers, applications, edge. */
+export class Platform extends pulumi.ComponentResource {
+  readonly platformId: pulumi.Output<string>;
+  readonly version: pulumi.Output<string>;
+  readonly protocol: pulumi.Output<number>;
+  readonly edgeUrl: pulumi.Output<string>;
+  /** Name of the clients; '' without DNS. */
+  readonly dnsName: pulumi.Output<string>;
+  readonly apps: pulumi.Output<Record<string, AppOutputs>>;
+  /** ZooKeeper servers, host:port. */
+  readonly locks: pulumi.Output<string[]>;
+  readonly store: pulumi.Output<{ kind: string; machines: string[] }>;
+  readonly machines: pulumi.Output<{ name: string; host: string }[]>;
+  /** Shards by application. */
+  readonly shards: pulumi.Output<Record<string, number>>;
+  /** Join bundle, JSON text; a secret. */
+  readonly join: pulumi.Output<string>;
+  /** host:port of the coordinator, where there is one. */
+  readonly coordinator: pulumi.Output<string>;
+  readonly operator: TlsInput;
+
+  constructor(name: string, args: PlatformArgs, opts: pulumi.ComponentResourceOptions = {}) {
+    super('nxnw:index:Platform', name, {}, opts);
+    const t = topologyOf(args);
+    const join = planJoin(args);
+    const fleet = new Fleet(
+      `${name}-fleet`,
+      { platformId: args.platformId, machines: t.machines, directory: args.directory, protect: args.protect },
+      { parent: this },
+    );
+    const { roleSets } = new Roles(`${name}-role`, { settings: args, fleet }, { parent: this });
+    const joinCertificate = fleet.certificate('join', 'coordinator-join', [], JOIN_DAYS);
+    this.operator = fleet.operator.tls;
+
+    // Facts wait for the machines' roles, so that an output never names what is not there.
+    const ready = pulumi.all(roleSets.map((r) => r.machine));
+    const fact = <T>(value: T): pulumi.Output<T> => ready.apply<T>(() => value);
+    const access = new OperatorAccess(
+      `${name}-access`,
+      {
+        path: args.accessPath,
+        access: {
+          platformId: args.platformId,
+          stack: args.stack,
+          operator: this.operator,
+          agents: join.agents,
+          coordinator: args.source === undefined ? null : show(t.coordinator),
+        },
+      },
+      { parent: this, dependsOn: [...roleSets] },
+    );
+
+    const edgeHost = args.dns?.name ?? t.edges[0]?.host ?? '';
+    const url = (host: string) => `http://${host}:${String(args.edge.httpPort)}`;
+    this.platformId = fact(args.platformId);
+    this.version = fact(VERSION);
+    this.protocol = fact(Math.max(...PROTOCOLS));
+    this.edgeUrl = fact(url(edgeHost));
+    this.dnsName = fact(args.dns?.name ?? '');
+    this.apps = fact(
+      Object.fromEntries(
+        args.apps.map((a) => [
+          a.id,
+          {
+            url: url(a.domains[0] ?? edgeHost),
+            datastoreHost: t.appMachines[0] === undefined ? '' : show(doorOf(args, a, t.appMachines[0])),
+            memcacheServers: memcachedOf(t, args, a).map(show).join(','),
+          },
+        ]),
+      ),
+    );
+    this.locks = fact([...t.zookeeper]);
+    this.store = fact({
+      kind: args.store.kind,
+      machines: t.data.slice(0, args.store.nodes).map((m) => m.name),
+    });
+    this.machines = fact(t.machines.map((m) => ({ name: m.name, host: m.host })));
+    this.shards = fact(Object.fromEntries(args.apps.map((a) => [a.id, a.shards])));
+    this.coordinator = access.id.apply(() => show(t.coordinator));
+    this.join = pulumi.secret(
+      pulumi
+        .all([ready, joinCertificate.ca, joinCertificate.cert, joinCertificate.key, joinCertificate.expiresAtMs])
+        .apply(([, ca, cert, key, expiresAtMs]) => JSON.stringify({ ...join, tls: { ca, cert, key }, expiresAtMs })),
+    );
+    this.registerOutputs(this.outputs());
+  }
+
+  /** The stack outputs of the interface. */
+  outputs(): Record<string, unknown> {
+    const { platformId, version, protocol, edgeUrl, dnsName, apps, locks, store, machines, shards, join } = this;
+    return { platformId, version, protocol, edgeUrl, dnsName, apps, locks, store, machines, shards, join };
+  }
+}

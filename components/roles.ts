@@ -1,0 +1,93 @@
+import * as pulumi from '@pulumi/pulumi';
+import type { RoleSpecInput } from '@nxnw/platform/agent/spec';
+import { AppBundle } from '@nxnw/migration/resources/app-bundle';
+import { RoleSet } from '@nxnw/migration/resources/role-set';
+import type { Fleet } from './fleet.js';
+import type { MachineGroup } from './plan/machines.js';
+import { appRoles, planPlatform, topologyOf, type MachinePlan } from './plan/roles.js';
+import { seal, secretsOf } from './seal.js';
+import type { AppSettings, PlatformSettings } from './settings.js';
+
+const COORDINATOR_DAYS = 730;
+
+export interface RolesArgs {
+  readonly settings: PlatformSettings;
+  readonly fleet: Fleet;
+}
+
+/**
+ * What the machines run: first the data machines, then the applications (with their bundles), then the edges, so that
+ * each finds what it needs; the other way round when the platform goes.
+ */
+export class Roles extends pulumi.ComponentResource {
+  readonly roleSets: readonly RoleSet[];
+
+  constructor(name: string, args: RolesArgs, opts: pulumi.ComponentResourceOptions = {}) {
+    super('nxnw:index:Roles', name, {}, opts);
+    const { settings, fleet } = args;
+    const plans = planPlatform(settings);
+    const secrets = secretsOf(settings);
+    const coordinator =
+      settings.source === undefined
+        ? undefined
+        : fleet.certificate('coordinator', 'coordinator', [topologyOf(settings).first.host], COORDINATOR_DAYS);
+
+    const bundles = settings.apps.map((app) => this.bundle(name, app, args));
+    const group = (g: MachineGroup, dependsOn: pulumi.Resource[]) =>
+      plans.filter((m) => m.group === g).map((m) => this.roleSet(name, m, args, secrets, coordinator?.tls, dependsOn));
+    const data = group('data', []);
+    const apps = group('app', [...data, ...bundles]);
+    const edges = group('edge', apps);
+    this.roleSets = [...data, ...apps, ...edges];
+    this.registerOutputs({});
+  }
+
+  private agentOf(fleet: Fleet, machine: string): pulumi.Output<string> {
+    const found = fleet.machines.get(machine);
+    if (found === undefined) throw new Error(`the fleet has no machine ${machine}`);
+    return found.agent;
+  }
+
+  private roleSet(
+    name: string,
+    m: MachinePlan,
+    { fleet }: RolesArgs,
+    secrets: ReadonlySet<string>,
+    coordinatorTls: unknown,
+    dependsOn: pulumi.Resource[],
+  ): RoleSet {
+    const roles = m.roles.map((r: RoleSpecInput) => {
+      const sealed = seal(r, secrets);
+      return r.kind === 'coordinator' ? { ...Object(sealed), tls: coordinatorTls } : sealed;
+    });
+    return new RoleSet(
+      `${name}-${m.name}`,
+      { machine: m.name, agent: this.agentOf(fleet, m.name), operator: fleet.operator.tls, roles },
+      { parent: this, dependsOn },
+    );
+  }
+
+  private bundle(name: string, app: AppSettings, { settings, fleet }: RolesArgs): AppBundle {
+    const { source } = settings;
+    const t = topologyOf(settings);
+    const runs = source?.apps.find((a) => a.id === app.id)?.roles.map((r) => r.machine) ?? [];
+    const fromSource = source !== undefined && app.directory === '';
+    return new AppBundle(
+      `${name}-bundle-${app.id}`,
+      {
+        app: app.id,
+        digest: app.bundle,
+        directory: app.directory,
+        from: fromSource
+          ? {
+              agents: source.agents.filter((a) => runs.includes(a.machine)).map((a) => a.endpoint),
+              tls: { ca: source.tls.ca, cert: source.tls.cert, key: pulumi.secret(source.tls.key) },
+            }
+          : null,
+        to: appRoles(t, settings, app).map((r) => this.agentOf(fleet, r.machine)),
+        operator: fleet.operator.tls,
+      },
+      { parent: this },
+    );
+  }
+}

@@ -1,0 +1,91 @@
+import { AgentClient, type Hold, type MachineStatus } from '@nxnw/platform/agent/api';
+import { machineSpecSchema, type RoleSpecInput } from '@nxnw/platform/agent/spec';
+import { NxnwError, hasCode } from '@nxnw/platform/errors';
+import type { Log } from './engine-log.js';
+import { canonical } from './canonical.js';
+import type { Tls } from './targets.js';
+
+const CONVERGE_MS = 3 * 60_000;
+const SAY_EVERY_MS = 1000;
+
+export interface RoleSetInputs {
+  readonly machine: string;
+  /** host:port of the machine's agent. */
+  readonly agent: string;
+  readonly operator: Tls;
+  readonly roles: readonly RoleSpecInput[];
+  /** Where progress is shown; no part of what is wanted. */
+  readonly logUrn: string;
+}
+
+/** Makes the roles the machine's whole set and waits until all are healthy. */
+export async function applyRoles(inputs: RoleSetInputs, log: Log): Promise<RoleSetInputs> {
+  const parsed = machineSpecSchema.safeParse({ roles: inputs.roles });
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; ');
+    throw new NxnwError('BAD_CONFIG', `the roles of machine ${inputs.machine} are not valid: ${faults}`);
+  }
+  const client = new AgentClient(inputs.agent, inputs.operator);
+  let saidMs = 0;
+  try {
+    await client.converge(inputs.roles, Date.now() + CONVERGE_MS, (s) => {
+      if (Date.now() - saidMs < SAY_EVERY_MS) return;
+      saidMs = Date.now();
+      log(progressLine(s));
+    });
+    return inputs;
+  } finally {
+    client.close();
+  }
+}
+
+function progressLine(s: MachineStatus): string {
+  const slow = s.roles.filter((r) => r.state !== 'healthy');
+  return `${String(s.roles.length - slow.length)} of ${String(s.roles.length)} roles healthy; waiting for ${slow.map((r) => `${r.id} (${r.state})`).join(', ')}`;
+}
+
+/**
+ * Stops everything on the machine; what it keeps goes with the machine itself. An agent that does not answer is left
+ * to the machine's own removal, which ends what it had started.
+ */
+export async function stopRoles(inputs: RoleSetInputs, log: Log): Promise<void> {
+  const client = new AgentClient(inputs.agent, inputs.operator);
+  try {
+    refuseHeld(inputs.machine, (await client.status()).holds);
+    await client.stop();
+  } catch (e) {
+    if (!hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw e;
+    log(`the agent of ${inputs.machine} does not answer; its roles end with the machine`);
+  } finally {
+    client.close();
+  }
+}
+
+/** @throws HELD, which says who holds the machine and what to do */
+export function refuseHeld(machine: string, holds: readonly Hold[]): void {
+  const hold = holds[0];
+  if (hold === undefined) return;
+  throw new NxnwError(
+    'HELD',
+    `machine ${machine} is held (${hold.name}: ${hold.reason}). Nothing was changed. End what holds it first, for instance destroy the platform that migrates from it or finish the migration.`,
+    { machine, hold: hold.name },
+  );
+}
+
+export function rolesDiffer(old: RoleSetInputs, wanted: RoleSetInputs): boolean {
+  return canonical([old.agent, old.roles]) !== canonical([wanted.agent, wanted.roles]);
+}
+
+/** The inputs as the machine has them: roles that are not on it any more are left out. An agent that does not answer says nothing. */
+export async function readRoles(state: RoleSetInputs): Promise<RoleSetInputs> {
+  const client = new AgentClient(state.agent, state.operator);
+  try {
+    const there = new Set((await client.status()).roles.map((r) => r.id));
+    return { ...state, roles: state.roles.filter((r) => there.has(r.id)) };
+  } catch (e) {
+    if (hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) return state;
+    throw e;
+  } finally {
+    client.close();
+  }
+}
