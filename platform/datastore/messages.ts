@@ -12,8 +12,14 @@ export function keyOf(m: KeyMessage): Key {
   };
 }
 
-function elementOf(e: PathElementMessage): PathElement {
+/** A complete path element. */
+export function elementOf(e: PathElementMessage): PathElement {
   return e.idType === 'name' ? { kind: e.kind, name: e.name } : { kind: e.kind, id: toBigInt(e.id) };
+}
+
+/** True if the element's id is one: not 0. */
+export function hasId(e: PathElementMessage): boolean {
+  return e.id.low !== 0 || e.id.high !== 0;
 }
 
 /** A key in the shape that protobufjs encodes. */

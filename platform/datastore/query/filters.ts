@@ -22,9 +22,10 @@ const MAX_NOT_IN = 10;
 const KEY = '__key__';
 
 export interface FilterContext {
-  readonly namespace: string;
-  /** A complete key of the query's partition, normalised; throws INVALID_ARGUMENT. */
-  key(message: KeyMessage, what: string): Key;
+  /** A complete key of the query's own partition, normalised; throws INVALID_ARGUMENT. */
+  queryKey(message: KeyMessage, what: string): Key;
+  /** Checks and normalises a complete key of any namespace; throws INVALID_ARGUMENT. */
+  checkKey(message: KeyMessage, what: string): void;
 }
 
 const ANYTHING: Clause = { keyFrom: null, keyTo: null, equals: [], ranges: [], ancestor: null, group: null };
@@ -68,7 +69,7 @@ function keyClauses(op: number, v: ValueMessage, context: FilterContext): Clause
   if (op === OPERATOR.IN) return elements(v, KEY).flatMap((e) => keyClauses(OPERATOR.EQUAL, e, context));
   if (op === OPERATOR.NOT_IN) return conjoin(elements(v, KEY).map((e) => keyClauses(OPERATOR.NOT_EQUAL, e, context)));
   if (v.valueType !== 'keyValue' || !v.keyValue) throw invalid(`a filter on ${KEY} needs a key value`);
-  const key = encodeKey(context.key(v.keyValue, `the key of the ${KEY} filter`));
+  const key = encodeKey(context.queryKey(v.keyValue, `the key of the ${KEY} filter`));
   if (op === OPERATOR.HAS_ANCESTOR) {
     const { from, to } = ancestorRange(key);
     return [{ ...ANYTHING, keyFrom: from, keyTo: to, ancestor: key, group: groupOf(key) }];
@@ -81,7 +82,7 @@ function encoded(v: ValueMessage, property: string, context: FilterContext): Buf
   if (v.valueType === 'entityValue') throw unimplemented(`a filter on the embedded entity ${property} as a whole`);
   if (v.valueType === 'arrayValue')
     throw invalid(`the filter on ${property} has an array value; only IN and NOT_IN take one`);
-  if (v.valueType === 'keyValue' && v.keyValue) context.key(v.keyValue, `the key of the filter on ${property}`);
+  if (v.valueType === 'keyValue' && v.keyValue) context.checkKey(v.keyValue, `the key of the filter on ${property}`);
   const value = encodeValue(v);
   if (value === null) throw invalid(`the filter on ${property} has no value`);
   return value;

@@ -30,7 +30,7 @@ class Source {
   constructor(
     readonly shard: ShardId,
     from: Buffer | null,
-    private atUs: number | null,
+    public atUs: number | null,
   ) {
     this.frontier = from ?? EMPTY;
   }
@@ -63,6 +63,8 @@ export interface Stretch {
   readonly results: readonly ShardResult[];
   /** Where the next stretch begins; null = all results of all shards were taken. */
   readonly next: Buffer | null;
+  /** The latest time at which a shard was read, microseconds; null if none was asked. */
+  readonly atUs: number | null;
 }
 
 export interface StretchRequest {
@@ -91,7 +93,7 @@ export async function nextStretch(r: StretchRequest, ask: Ask, limits: MergeLimi
   const results: ShardResult[] = [];
   let bytes = 0;
   if (r.from === null || r.to === null || r.from.compare(r.to) < 0) await fill(sources, r.maxResults);
-  else return { results, next: null };
+  else return { results, next: null, atUs: r.atUs };
   for (;;) {
     const first = smallest(sources);
     if (first && sources.every((s) => s.head() || s.knowsBefore(first.head.position))) {
@@ -103,11 +105,15 @@ export async function nextStretch(r: StretchRequest, ask: Ask, limits: MergeLimi
       continue;
     }
     const behind = sources.filter((s) => !s.head() && s.frontier && !(first && s.knowsBefore(first.head.position)));
-    if (behind.length === 0) return { results, next: null };
+    if (behind.length === 0) return { results, next: null, atUs: timeOf(sources) };
     if (r.expired()) break;
     await fill(behind, r.maxResults - results.length);
   }
-  return { results, next: nextPosition(sources, results.at(-1)) };
+  return { results, next: nextPosition(sources, results.at(-1)), atUs: timeOf(sources) };
+}
+
+function timeOf(sources: readonly Source[]): number | null {
+  return sources.reduce<number | null>((t, s) => (s.atUs === null ? t : Math.max(t ?? 0, s.atUs)), null);
 }
 
 function smallest(sources: readonly Source[]): { source: Source; head: ShardResult } | null {
