@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { NxnwError } from '@nxnw/platform/errors';
+import { check, fileSource } from '../oracle/index.js';
+import type { Demo } from './context.js';
+import { APP, DIR, doorAddress, isOn } from './places.js';
+import { makeReport, showReport, verdict } from './report.js';
+import { spansOf } from './spans.js';
+import { sumTraffic } from './traffic.js';
+
+/** Verifies once more, reads everything out of N2, lets the oracle judge, and writes the report. */
+export async function judge(d: Demo): Promise<void> {
+  if (d.fleet !== null)
+    throw new NxnwError('STILL_LOADED', 'the load must end before the dump; run the step `stop` first');
+  const verify = await d.nxnw(['verify', '--stack', 'green', '--deep', '--json'], {
+    allowed: [0, 1],
+    onLine: () => undefined,
+  });
+  d.fact('verify', { code: verify.code, output: verify.stdout.slice(0, 20_000) });
+  d.screen.say(`verify --deep: ${verify.code === 0 ? 'both stores are equal' : 'the stores differ, see the report'}`);
+  const dump = join(DIR, 'dump.jsonl');
+  await dumpTo(d, dump);
+  const logs = [join(DIR, 'loader.jsonl'), ...d.logs('client')].filter((f) => existsSync(f));
+  d.screen.passing('the oracle reads the logs');
+  const oracle = await check({ logs: logs.map(fileSource), dump: fileSource(dump) });
+  const traffic = await sumTraffic({
+    logs: d.logs('client'),
+    lagLogs: d.logs('lag'),
+    spans: spansOf(d.state.marks),
+    isTarget: (instance) => isOn('green', instance),
+  });
+  const report = makeReport(d.state, oracle, traffic);
+  const file = join(DIR, 'report.json');
+  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
+  for (const line of showReport(report)) d.screen.say(line);
+  d.screen.say(`the whole report: ${file}`);
+  const faults = verdict(report);
+  if (faults.length > 0)
+    throw new NxnwError('DEMO_FAILED', `the demo has failed:\n${faults.map((f) => `  ${f}`).join('\n')}`);
+}
+
+/** Dumps the application's entities through N2's door, in a process of its own. */
+async function dumpTo(d: Demo, file: string): Promise<void> {
+  const child = spawn(process.execPath, [join(__dirname, '..', 'load', 'dump.js'), APP, file], {
+    env: { ...process.env, DATASTORE_EMULATOR_HOST: doorAddress('green') },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const end = (): void => {
+    child.kill('SIGKILL');
+  };
+  d.signal.addEventListener('abort', end);
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const done = /"done":(\d+)/.exec(line)?.[1];
+    if (done !== undefined)
+      d.screen.bar({ done: Number(done), total: null, unit: 'entities', note: 'read back from N2' });
+  });
+  const code = await new Promise<number | null>((ok) => child.on('close', ok));
+  d.signal.removeEventListener('abort', end);
+  if (code !== 0)
+    throw new NxnwError('DUMP_FAILED', `reading N2's entities through ${doorAddress('green')} ended with ${code}`);
+}

@@ -1,0 +1,73 @@
+import { spawn } from 'node:child_process';
+import { createWriteStream, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { repoRoot } from '@nxnw/tools';
+import { NxnwError } from '@nxnw/platform/errors';
+
+/** What a run of the `nxnw` command left. */
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly lastLines: readonly string[];
+}
+
+export interface NxnwOptions {
+  /** Every line of output, as it comes. @default nothing */
+  readonly onLine?: (line: string) => void;
+  /** Exit codes that are no error. @default [0] */
+  readonly allowed?: readonly number[];
+  readonly timeoutMs: number;
+  /** Everything is kept in this file. */
+  readonly log: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+const MAIN = join(repoRoot, 'cli', 'dist', 'main.js');
+
+/** Runs `nxnw ARGS`, as a person would. Throws NXNW_FAILED with its last lines for another exit code. */
+export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran> {
+  mkdirSync(dirname(o.log), { recursive: true });
+  const log = createWriteStream(o.log, { flags: 'a' });
+  log.write(`$ nxnw ${args.join(' ')}\n`);
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    cwd: repoRoot,
+    env: { ...process.env, ...o.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  // An interrupt lets `pulumi` end the step that it is in; the second one, after a while, does not.
+  const interrupt = (): void => {
+    child.kill('SIGINT');
+    setTimeout(() => child.kill('SIGKILL'), 15_000).unref();
+  };
+  o.signal.addEventListener('abort', interrupt);
+  const timer = setTimeout(interrupt, o.timeoutMs);
+  let stdout = '';
+  const lastLines: string[] = [];
+  const take = (line: string): void => {
+    log.write(`${line}\n`);
+    if (line.trim() !== '') lastLines.push(line);
+    if (lastLines.length > 40) lastLines.shift();
+    o.onLine?.(line);
+  };
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    stdout += `${line}\n`;
+    take(line);
+  });
+  createInterface({ input: child.stderr }).on('line', take);
+  const code = await new Promise<number>((ok, fail) => {
+    child.on('error', fail);
+    child.on('close', (c) => ok(c ?? 1));
+  });
+  clearTimeout(timer);
+  o.signal.removeEventListener('abort', interrupt);
+  log.end(`exit ${code}\n`);
+  if (!(o.allowed ?? [0]).includes(code))
+    throw new NxnwError(
+      'NXNW_FAILED',
+      `nxnw ${args.join(' ')} ended with ${code}; all of it is in ${o.log}\n${lastLines.slice(-15).join('\n')}`,
+      { code },
+    );
+  return { code, stdout, lastLines };
+}

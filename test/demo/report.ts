@@ -1,0 +1,289 @@
+import { z } from 'zod';
+import { KINDS } from '../oracle/index.js';
+import type { Finding, Kind, OracleReport } from '../oracle/index.js';
+import type { DemoState } from './context.js';
+import { SWITCHES } from './spans.js';
+import type { SwitchName } from './spans.js';
+import { hitRate } from './traffic.js';
+import type { SpanSum, Traffic } from './traffic.js';
+
+/** What the slides measured, beside which the demo's figures stand. */
+export const SLIDES = {
+  switchS: { value: 46.4, text: 'average switch-over time, by DNS' },
+  loadMsPerEntity: { value: [2.45, 3.18], text: 'loading from the snapshot, entities of 100 B to 100 KB' },
+  cacheCowMs: { value: 0.17, text: 'overhead of copy-on-write, 5 KB entities' },
+  cacheCorMs: { value: 0.85, text: 'overhead of copy-on-read, 5 KB entities' },
+} as const;
+
+const position = z.strictObject({ epoch: z.int(), slot: z.int() });
+
+/** The parts of the migration's own report that are judged here. */
+const migrationReport = z.looseObject({
+  facts: z.looseObject({}).default({}),
+  apps: z.array(
+    z.looseObject({
+      app: z.string(),
+      shards: z.array(
+        z.looseObject({
+          shard: z.int(),
+          authority: z.string(),
+          entities: z.number(),
+          bytes: z.number(),
+          digest: z.string().nullable(),
+          handover: z
+            .looseObject({
+              from: z.string(),
+              to: z.string(),
+              move: position,
+              start: position.nullable(),
+              heldRequests: z.int(),
+              holdMs: z.number(),
+              firstAnswerMs: z.number().nullable(),
+              atMs: z.number(),
+            })
+            .nullable(),
+        }),
+      ),
+    }),
+  ),
+});
+type MigrationReport = z.infer<typeof migrationReport>;
+
+export interface ShardSwitch {
+  readonly shard: number;
+  readonly from: string;
+  readonly to: string;
+  readonly heldRequests: number;
+  readonly holdMs: number;
+  /** Hold → first answer of the new owner. */
+  readonly firstAnswerMs: number | null;
+  readonly move: string;
+  readonly start: string | null;
+}
+
+export interface SwitchReport {
+  readonly longestStallMs: number;
+  readonly longest: SpanSum['longest'];
+  readonly schedulingGapMs: number;
+  readonly requests: number;
+  readonly failedRequests: number;
+  readonly errorsRound: Readonly<Record<string, number>>;
+  readonly appRetriesRound: number;
+  readonly shards: readonly ShardSwitch[];
+  readonly slides: (typeof SLIDES)['switchS'];
+}
+
+export interface DemoReport {
+  readonly full: boolean;
+  readonly entities: number;
+  readonly bytes: number;
+  readonly loadedPerS: number | null;
+  readonly requests: number;
+  readonly writes: number;
+  readonly writeShare: number;
+  readonly failedRequests: number;
+  readonly failures: Traffic['failures'];
+  readonly conflicts: number;
+  readonly found: Readonly<Record<Kind, number>>;
+  readonly lost: number;
+  readonly torn: number;
+  readonly resurrected: number;
+  readonly duplicated: number;
+  readonly duplicateIds: number;
+  readonly stale: number;
+  readonly findings: readonly Finding[];
+  readonly oracle: Omit<OracleReport, 'findings'>;
+  readonly longestStallMs: Readonly<Partial<Record<SwitchName, number>>>;
+  readonly switches: Readonly<Partial<Record<SwitchName, SwitchReport>>>;
+  readonly latency: readonly SpanSum[];
+  readonly cache: {
+    readonly n1HitRate: number | null;
+    /** N2's in the first ten seconds of its traffic. */
+    readonly n2First10sHitRate: number | null;
+    readonly ratio: number | null;
+    readonly n2HitRateBySecond: readonly { readonly s: number; readonly rate: number | null }[];
+  };
+  readonly dns: {
+    /** From a change's first sighting to its last client's. */
+    readonly changes: readonly { readonly addresses: readonly string[]; readonly clientsS: readonly number[] }[];
+  };
+  readonly ab: readonly unknown[];
+  readonly verify: unknown;
+  readonly digestsEqual: boolean;
+  readonly timelineS: Readonly<Record<string, number>>;
+  readonly bySecond: Traffic['seconds'];
+}
+
+export function makeReport(state: DemoState, oracle: OracleReport, traffic: Traffic): DemoReport {
+  const { findings, ...counts } = oracle;
+  const last = lastReport(state);
+  const shards = last?.apps.flatMap((a) => a.shards) ?? [];
+  const loaded = z.looseObject({ entities: z.number(), bytes: z.number(), seconds: z.number() });
+  const load = loaded.safeParse(state.facts['loaded']).data ?? null;
+  const switches = Object.fromEntries(SWITCHES.flatMap((name) => switchReport(name, state, traffic)));
+  const verify = z.looseObject({ code: z.int() }).safeParse(state.facts['verify']).data;
+  const { n1HitRate, n2First10sHitRate } = firstHits(traffic);
+  return {
+    full: state.full,
+    entities: shards.reduce((n, s) => n + s.entities, 0),
+    bytes: shards.reduce((n, s) => n + s.bytes, 0),
+    loadedPerS: load === null ? null : Math.round(load.entities / load.seconds),
+    requests: traffic.requests,
+    writes: traffic.writes,
+    writeShare: traffic.writes / Math.max(1, traffic.requests),
+    failedRequests: traffic.failedRequests,
+    failures: traffic.failures,
+    conflicts: traffic.conflicts,
+    found: findings.counts,
+    lost: findings.counts.lost,
+    torn: findings.counts.torn,
+    resurrected: findings.counts.resurrected,
+    duplicated: findings.counts.duplicated,
+    duplicateIds: findings.counts.duplicateIds,
+    stale: findings.counts.stale,
+    findings: findings.kept,
+    oracle: counts,
+    longestStallMs: Object.fromEntries(Object.entries(switches).map(([n, s]) => [n, s.longestStallMs])),
+    switches,
+    latency: traffic.spans,
+    cache: {
+      n1HitRate,
+      n2First10sHitRate,
+      ratio: n1HitRate === null || n2First10sHitRate === null ? null : n2First10sHitRate / n1HitRate,
+      n2HitRateBySecond: traffic.seconds
+        .filter((s) => s.atTarget > 0)
+        .map((s) => ({ s: s.s, rate: hitRate(traffic, 'target', s.s, s.s + 1) })),
+    },
+    dns: { changes: dnsChanges(traffic) },
+    ab: ['ab-before', 'ab-during', 'ab-after'].flatMap((n) => state.facts[n] ?? []),
+    verify: state.facts['verify'] ?? null,
+    digestsEqual: verify?.code === 0,
+    timelineS: Object.fromEntries(
+      Object.entries(state.marks).map(([n, at]) => [n, Math.round((at - traffic.firstUs) / 1e4) / 100]),
+    ),
+    bySecond: traffic.seconds,
+  };
+}
+
+function lastReport(state: DemoState): MigrationReport | null {
+  for (const name of ['again', 'back', 'moved', 'switched', 'synced']) {
+    const parsed = migrationReport.safeParse(state.facts[`report-${name}`]);
+    if (parsed.success) return parsed.data;
+  }
+  return null;
+}
+
+function switchReport(name: SwitchName, state: DemoState, traffic: Traffic): [SwitchName, SwitchReport][] {
+  const span = traffic.spans.find((s) => s.name === name);
+  const round = traffic.spans.find((s) => s.name === `round ${name}`);
+  if (span === undefined || round === undefined) return [];
+  const report = migrationReport.safeParse(state.facts[`report-${name}`]).data;
+  // `moved` changes DNS only: no shard moves.
+  const moves = name === 'moved' ? [] : (report?.apps.flatMap((a) => a.shards) ?? []);
+  const show = (p: z.infer<typeof position>): string => `${p.epoch}.${p.slot}`;
+  const shards = moves.flatMap(({ shard, handover: h }) =>
+    h === null
+      ? []
+      : [
+          {
+            shard,
+            from: h.from,
+            to: h.to,
+            heldRequests: h.heldRequests,
+            holdMs: h.holdMs,
+            firstAnswerMs: h.firstAnswerMs,
+            move: show(h.move),
+            start: h.start === null ? null : show(h.start),
+          },
+        ],
+  );
+  return [
+    [
+      name,
+      {
+        longestStallMs: span.longestMs,
+        longest: span.longest,
+        schedulingGapMs: span.schedulingGapMs,
+        requests: span.requests,
+        failedRequests: span.failed,
+        errorsRound: round.datastoreErrors,
+        appRetriesRound: round.appRetries,
+        shards,
+        slides: SLIDES.switchS,
+      },
+    ],
+  ];
+}
+
+/** Hit rates: N1's in the thirty seconds before N2's first answer, N2's in the ten seconds after it. */
+function firstHits(t: Traffic): { n1HitRate: number | null; n2First10sHitRate: number | null } {
+  const first = t.seconds.find((s) => s.atTarget > 0)?.s;
+  if (first === undefined) return { n1HitRate: null, n2First10sHitRate: null };
+  return {
+    n1HitRate: hitRate(t, 'source', first - 30, first),
+    n2First10sHitRate: hitRate(t, 'target', first, first + 10),
+  };
+}
+
+/** Each change of the name: when each client saw it, seconds after the first one did. */
+function dnsChanges(t: Traffic): { addresses: readonly string[]; clientsS: number[] }[] {
+  const changes: { addresses: readonly string[]; firstUs: number; seen: Map<number, number> }[] = [];
+  for (const d of t.dns) {
+    const open = changes.findLast((c) => c.addresses.join() === d.addresses.join() && !c.seen.has(d.client));
+    const change = open ?? { addresses: d.addresses, firstUs: d.atUs, seen: new Map<number, number>() };
+    if (open === undefined) changes.push(change);
+    change.seen.set(d.client, d.atUs);
+  }
+  return changes.map((c) => ({
+    addresses: c.addresses,
+    clientsS: [...c.seen.values()].map((at) => Math.round((at - c.firstUs) / 1e4) / 100),
+  }));
+}
+
+const STALL_LIMIT_MS = 1000;
+
+/** Why the demo has failed; empty = it has not. */
+export function verdict(r: DemoReport): string[] {
+  const faults: string[] = [];
+  for (const kind of KINDS) if (r.found[kind] > 0) faults.push(`the oracle found ${r.found[kind]} ${kind}`);
+  for (const f of r.findings.slice(0, 10)) faults.push(`  ${f.kind} ${f.key}: ${f.text}`);
+  if (r.failedRequests > 0) faults.push(`${r.failedRequests} of ${r.requests} requests failed`);
+  for (const f of r.failures.slice(0, 10)) faults.push(`  ${f.op} ${f.nonce}: ${f.why}`);
+  if (!r.digestsEqual) faults.push('the verification found the stores different');
+  for (const [name, s] of Object.entries(r.switches)) {
+    if (s.longestStallMs - s.schedulingGapMs > STALL_LIMIT_MS)
+      faults.push(
+        `${name}: a request stalled ${s.longestStallMs} ms (${s.longest?.op ?? ''}); at most ${s.schedulingGapMs} ms of it were the machine's`,
+      );
+  }
+  return faults;
+}
+
+/** The report as a person reads it. */
+export function showReport(r: DemoReport): string[] {
+  const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 1 });
+  const share = (x: number | null): string => (x === null ? 'not measured' : `${(100 * x).toFixed(1)} %`);
+  const lines = [
+    `moved: ${n(r.entities)} entities, ${n(r.bytes / 1e6)} MB; both stores ${r.digestsEqual ? 'equal' : 'DIFFER'}`,
+    `requests: ${n(r.requests)} (${share(r.writeShare)} writes), failed: ${r.failedRequests}; refused on contended places: ${r.conflicts}`,
+    `the oracle: lost ${r.lost}, torn ${r.torn}, resurrected ${r.resurrected}, duplicated ${r.duplicated}, duplicate ids ${r.duplicateIds}, stale ${r.stale}`,
+  ];
+  for (const [name, s] of Object.entries(r.switches)) {
+    lines.push(`longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < 200 ms; slides: ${SLIDES.switchS.value} s)`);
+    if (s.longestStallMs > STALL_LIMIT_MS)
+      lines.push(
+        `  by ${s.longest?.op ?? '?'}; the machine did not run a 10 ms timer for ${n(s.schedulingGapMs)} ms in it`,
+      );
+    if (s.shards.length > 0) {
+      const held = s.shards.reduce((sum, x) => sum + x.heldRequests, 0);
+      const longest = Math.max(...s.shards.map((x) => x.firstAnswerMs ?? 0));
+      lines.push(`  ${s.shards.length} shards, ${held} requests held, longest hold → first answer ${n(longest)} ms`);
+    }
+  }
+  lines.push(
+    `N2's cache hit rate in its first 10 s: ${share(r.cache.n2First10sHitRate)}; N1's before: ${share(r.cache.n1HitRate)}`,
+  );
+  for (const c of r.dns.changes.slice(1))
+    lines.push(`DNS: clients saw ${c.addresses.join(', ')} within ${Math.max(0, ...c.clientsS)} s of the first`);
+  return lines;
+}

@@ -1,0 +1,201 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { NxnwError } from '@nxnw/platform/errors';
+import { loadPlaces } from '../load/loader.js';
+import { readPlaces } from '../load/client.js';
+import { HttpClient } from '../load/http.js';
+import { Resolver, queryA } from '../load/resolver.js';
+import { apacheBench } from './ab.js';
+import type { AbResult } from './ab.js';
+import { cleanUp } from './clean.js';
+import type { Demo } from './context.js';
+import { judge } from './judge.js';
+import { DIR, DNS, DNS_TTL_S, EDGE_PORT, NAME, ZONE, APP, edgeAddress, isOn } from './places.js';
+import type { Stack } from './places.js';
+import { watchDuring } from './watch.js';
+import { startZone } from './zone.js';
+
+/** One step of the story; it can run alone against what the steps before it left. */
+export interface Step {
+  readonly name: string;
+  readonly title: string;
+  run(d: Demo): Promise<void>;
+}
+
+const SMALL = 20_000;
+const READY_MS = 60_000;
+const SETTLE_MS = 10_000;
+
+export const STEPS: readonly Step[] = [
+  { name: 'zone', title: "The clients' DNS zone", run: zone },
+  { name: 'blue', title: 'N1: up of stack blue (store lmdb)', run: (d) => d.up('blue') },
+  { name: 'load', title: 'Real data: the places of the world', run: load },
+  { name: 'ab-before', title: 'ApacheBench before', run: (d) => bench(d, 'before', 'blue') },
+  { name: 'traffic', title: 'Traffic: mixed reads, writes, transactions and deletes, to the end', run: traffic },
+  { name: 'synced', title: 'N2: up of stack green (store cassandra), stage synced', run: (d) => toStage(d, 'synced') },
+  { name: 'switched', title: 'Stage switched', run: (d) => toStage(d, 'switched') },
+  { name: 'ab-during', title: "ApacheBench during: N1's edge forwards to N2", run: (d) => bench(d, 'during', 'blue') },
+  { name: 'moved', title: 'Stage moved', run: (d) => toStage(d, 'moved') },
+  { name: 'arrived', title: 'New requests arrive at N2', run: (d) => arrives(d, 'green') },
+  { name: 'back', title: 'nxnw back: N1 serves again', run: back },
+  { name: 'again', title: 'Released, and forward again under the same load', run: again },
+  { name: 'stop', title: 'The load ends', run: stop },
+  { name: 'ab-after', title: 'ApacheBench after', run: (d) => bench(d, 'after', 'green') },
+  { name: 'judge', title: 'Verification, the dump of N2, the oracle, the report', run: judge },
+];
+
+async function zone(d: Demo): Promise<void> {
+  await cleanUp();
+  rmSync(DIR, { recursive: true, force: true });
+  mkdirSync(DIR, { recursive: true });
+  const records = { [APP]: [edgeAddress('blue')] };
+  const z = await startZone({ dir: join(DIR, 'zone'), ...DNS, zone: ZONE, ttlS: DNS_TTL_S, records });
+  const { pid, startTicks, keyName, keySecret } = z;
+  d.state.zone = { pid, startTicks, keyName, keySecret };
+  d.save();
+  d.screen.say(`${NAME} is ${edgeAddress('blue')} with a TTL of ${DNS_TTL_S} s, told by ${DNS.host}:${DNS.port}`);
+}
+
+function client(): HttpClient {
+  const resolver = new Resolver(NAME, DNS, { answer: () => undefined, failure: () => undefined });
+  return new HttpClient({ host: NAME, port: EDGE_PORT, maxSockets: 4 }, resolver);
+}
+
+/** Waits until the application answers through the name. */
+async function serves(d: Demo): Promise<string> {
+  const http = client();
+  const until = Date.now() + READY_MS;
+  try {
+    for (let last = ''; ;) {
+      const answer = await http.send('GET', '/places/1?fresh', null, 5000).catch((e: unknown) => {
+        last = String(e);
+        return null;
+      });
+      if (answer !== null && (answer.status === 200 || answer.status === 404))
+        return String(answer.headers['x-instance']);
+      if (answer !== null) last = `status ${answer.status} ${JSON.stringify(answer.body)}`;
+      d.signal.throwIfAborted();
+      if (Date.now() > until)
+        throw new NxnwError('NOT_SERVING', `${NAME} does not serve within ${READY_MS} ms: ${last}`);
+      await delay(200);
+    }
+  } finally {
+    http.close();
+  }
+}
+
+async function load(d: Demo): Promise<void> {
+  const instance = await serves(d);
+  d.screen.say(`${NAME} is served by ${instance}`);
+  const loaded = await loadPlaces({
+    ...(d.state.full ? {} : { count: SMALL }),
+    target: d.target,
+    log: join(DIR, 'loader.jsonl'),
+    placesFile: join(DIR, 'places.txt'),
+    run: randomBytes(3).toString('hex'),
+    onProgress: (done, total, bytes) =>
+      d.screen.bar({ done, total, unit: 'places', note: `${(bytes / 1e6).toFixed(1)} MB` }),
+  });
+  d.fact('loaded', loaded);
+  const rate = Math.round(loaded.entities / loaded.seconds);
+  d.screen.say(`${loaded.entities.toLocaleString('en')} places, ${rate.toLocaleString('en')} a second`);
+}
+
+async function bench(d: Demo, when: string, stack: Stack): Promise<void> {
+  const { ids } = readPlaces(join(DIR, 'places.txt'));
+  const result: AbResult = await apacheBench({
+    when,
+    address: edgeAddress(stack),
+    port: EDGE_PORT,
+    host: NAME,
+    path: `/places/${ids[0]}`,
+    requests: 500,
+    concurrency: 2,
+  });
+  d.fact(`ab-${when}`, result);
+  const { requests, failed, non2xx, p50Ms, p99Ms, maxMs } = result;
+  d.screen.say(
+    `${requests} requests, ${failed + non2xx} failed; 50 % in ${p50Ms} ms, 99 % in ${p99Ms} ms, all in ${maxMs} ms`,
+  );
+}
+
+async function traffic(d: Demo): Promise<void> {
+  d.startLoad();
+  d.mark('traffic');
+  await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+}
+
+function toStage(d: Demo, stage: string): Promise<void> {
+  return d.underLoad(async () => {
+    d.setStage(stage);
+    d.mark(`${stage}.begin`);
+    await watchDuring(d, d.up('green'));
+    d.mark(`${stage}.end`);
+    await keepReport(d, stage);
+    await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+  });
+}
+
+/** Keeps the migration's own report as it is after a step. */
+async function keepReport(d: Demo, step: string): Promise<void> {
+  const { stdout } = await d.nxnw(['report', '--stack', 'green', '--json'], { onLine: () => undefined });
+  d.fact(`report-${step}`, JSON.parse(stdout));
+}
+
+/** Requests that are sent now are answered by the stack's instances. */
+async function arrives(d: Demo, stack: Stack): Promise<void> {
+  const found = await queryA(NAME, DNS);
+  const http = client();
+  const counts = new Map<string, number>();
+  try {
+    for (let i = 0; i < 20; i++) {
+      const answer = await http.send('GET', '/places/1?fresh', null, 5000);
+      const instance = String(answer.headers['x-instance']);
+      counts.set(instance, (counts.get(instance) ?? 0) + 1);
+    }
+  } finally {
+    http.close();
+  }
+  const shown = [...counts].map(([i, n]) => `${i} (${n})`).join(', ');
+  d.screen.say(`${NAME} is ${found.addresses.join(', ')}; 20 requests were answered by ${shown}`);
+  const stray = [...counts.keys()].filter((i) => !isOn(stack, i));
+  if (stray.length > 0)
+    throw new NxnwError('NOT_ARRIVED', `requests still arrive at ${stray.join(', ')}, not at ${stack}`);
+  d.fact(`arrived-${stack}-${d.state.attempt}`, { addresses: found.addresses, instances: Object.fromEntries(counts) });
+}
+
+function back(d: Demo): Promise<void> {
+  return d.underLoad(async () => {
+    d.mark('back.begin');
+    await watchDuring(d, d.nxnw(['back', '--stack', 'green', '--reason', 'the demo shows the way back', '--yes']));
+    d.mark('back.end');
+    await keepReport(d, 'back');
+    await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await arrives(d, 'blue');
+    const refused = await d.nxnw(['up', '--yes', '--stack', 'green'], { allowed: [4], onLine: () => undefined });
+    d.screen.say(`an unchanged up is refused (exit ${refused.code}): the way back latches`);
+  });
+}
+
+function again(d: Demo): Promise<void> {
+  return d.underLoad(async () => {
+    await d.nxnw(['release', '--stack', 'green', '--latch']);
+    d.state.attempt++;
+    d.setStage('moved');
+    d.mark('again.begin');
+    await watchDuring(d, d.up('green'));
+    d.mark('again.end');
+    await keepReport(d, 'again');
+    await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await arrives(d, 'green');
+  });
+}
+
+async function stop(d: Demo): Promise<void> {
+  const stats = d.fleet?.stats();
+  await d.stopLoad();
+  d.mark('stop');
+  if (stats !== undefined) d.screen.say(`${stats.sent.toLocaleString('en')} requests sent, ${stats.failed} failed`);
+}

@@ -1,0 +1,35 @@
+import type { Demo } from './context.js';
+
+/** While `work` runs: shows each second what the clients see, and ends early if a client process died. */
+export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
+  let dead: ((e: unknown) => void) | null = null;
+  const died = new Promise<never>((_, fail) => {
+    dead = fail;
+  });
+  let before = d.fleet?.stats();
+  const timer = setInterval(() => {
+    const { fleet } = d;
+    if (fleet === null) return;
+    try {
+      fleet.checkAlive();
+    } catch (e) {
+      dead?.(e);
+    }
+    const now = fleet.stats();
+    const rate = now.sent - (before?.sent ?? 0);
+    before = now;
+    const where = Object.entries(now.instances)
+      .sort()
+      .map(([i, n]) => `${i} ${n}`)
+      .join('  ');
+    d.screen.status(
+      `${rate} requests/s, longest ${Math.round(now.maxMs)} ms, ${now.failed} failed of ${now.sent}; by ${where}`,
+    );
+  }, 1000);
+  try {
+    return await Promise.race([work, died]);
+  } finally {
+    clearInterval(timer);
+    d.screen.status('');
+  }
+}
