@@ -83,7 +83,7 @@ export function nodeKind(stat: Stat): 'persistent' | 'ephemeral' | 'container' |
  * cversion = 2 * creates - children (DataNode.copyStat), so the count can be computed without touching the node.
  */
 export function nextSequence(stat: Stat): number {
-  return (stat.cversion + stat.numChildren) / 2;
+  return ((stat.cversion + stat.numChildren) >>> 0) / 2;
 }
 
 export function readStat(r: JuteReader): Stat {

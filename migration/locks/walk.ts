@@ -1,0 +1,83 @@
+import { hasCode } from '@nxnw/platform/errors';
+import type { ZooKeeper } from '@nxnw/platform/locks/client';
+import { childOf } from './nodes.js';
+
+const LISTS_IN_FLIGHT = 64;
+
+/** A node met by a walk, or the end of a node's children. */
+export type WalkItem =
+  { readonly path: string; readonly onTo: boolean; readonly end?: never } | { readonly end: string };
+
+/**
+ * Walks two trees at once, depth first: every path that one of them has, parents before children. Memory is that of
+ * the lists of children on the way down, not of the tree. The caller says with `enter` which nodes have children.
+ */
+export class Walk {
+  /** Nodes whose children are to be listed, last first. */
+  private readonly stack: string[] = [];
+  private items: WalkItem[] = [];
+  private at = 0;
+  /** Nodes handed out, and known to exist: the basis of progress. */
+  done = 0;
+  discovered = 0;
+
+  constructor(
+    private readonly from: ZooKeeper,
+    private readonly to: ZooKeeper,
+    roots: readonly string[],
+  ) {
+    for (const path of roots) this.items.push({ path, onTo: true });
+    this.discovered = roots.length;
+  }
+
+  enter(path: string): void {
+    this.stack.push(path);
+  }
+
+  /** Has a node looked at again, with everything below it. */
+  revisit(path: string): void {
+    this.items = [{ path, onTo: true }, ...this.items.slice(this.at)];
+    this.at = 0;
+    this.discovered++;
+  }
+
+  /** The next items, at most `max`; none = the walk is over (if nothing was entered since). */
+  async next(max: number): Promise<WalkItem[]> {
+    while (this.items.length - this.at === 0 && this.stack.length > 0) await this.list();
+    const chunk = this.items.slice(this.at, this.at + max);
+    this.at += chunk.length;
+    if (this.at === this.items.length) {
+      this.items = [];
+      this.at = 0;
+    }
+    for (const item of chunk) if (item.end === undefined) this.done++;
+    return chunk;
+  }
+
+  private async list(): Promise<void> {
+    const dirs = this.stack.splice(-LISTS_IN_FLIGHT).reverse();
+    const lists = await Promise.all(
+      dirs.map((dir) => Promise.all([childNames(this.from, dir), childNames(this.to, dir)])),
+    );
+    const items: WalkItem[] = [];
+    for (const [i, dir] of dirs.entries()) {
+      const [from, to] = lists[i] ?? [[], []];
+      const onTo = new Set(to);
+      for (const name of from) items.push({ path: childOf(dir, name), onTo: onTo.delete(name) });
+      for (const name of onTo) items.push({ path: childOf(dir, name), onTo: true });
+      this.discovered += from.length + onTo.size;
+      items.push({ end: dir });
+    }
+    this.items = items;
+    this.at = 0;
+  }
+}
+
+async function childNames(zk: ZooKeeper, path: string): Promise<string[]> {
+  try {
+    return (await zk.children(path)).names;
+  } catch (e) {
+    if (hasCode(e, 'NO_NODE')) return [];
+    throw e;
+  }
+}
