@@ -10,8 +10,8 @@ export const BATCH_BYTES = 256 << 10;
 const BATCH_STATEMENTS = 200;
 /** Batches in flight for one call. */
 const IN_FLIGHT = 16;
-/** Rows of a page: at most 8 MiB of pieces. */
-const PAGE_ROWS = 256;
+/** Rows of a page: at most 4 MiB of pieces. */
+const PAGE_ROWS = 128;
 const INDEX_PAGE_ROWS = 1000;
 const KEYS_PER_READ = 20;
 const MAX_GENERATION = 999_999;

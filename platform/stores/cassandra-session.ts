@@ -44,7 +44,7 @@ class NeverRetry extends policies.retry.RetryPolicy {
 const POLICIES: object = {
   retry: new NeverRetry(),
   speculativeExecution: new policies.speculativeExecution.NoSpeculativeExecutionPolicy(),
-  reconnection: new policies.reconnection.ExponentialReconnectionPolicy(100, 2000, false),
+  reconnection: new policies.reconnection.ExponentialReconnectionPolicy(100, 1000, false),
   timestampGeneration: null,
 };
 

@@ -1,0 +1,56 @@
+import { once } from 'node:events';
+import { z } from 'zod';
+import { LmdbEnv } from '@nxnw/platform/stores/lmdb-env';
+import { openStore } from '@nxnw/platform/stores/index';
+
+/**
+ * A process of its own that appends to a log, for the tests that need several or that kill one. It says `ready`, waits
+ * for a line on stdin, then appends slot after slot and prints a JSON line for each answer.
+ */
+const job = z.object({
+  config: z.unknown(),
+  shard: z.object({ app: z.string(), index: z.number() }),
+  epoch: z.number(),
+  slots: z.number(),
+  mark: z.string(),
+});
+export type WriterJob = z.input<typeof job>;
+
+/** What slot `slot` of the writer called `mark` holds. */
+export function contentOf(mark: string, slot: number): string {
+  return `${mark} ${slot} ${'.'.repeat(500)}`;
+}
+
+async function append(given: string): Promise<void> {
+  const { config, shard, epoch, slots, mark } = job.parse(JSON.parse(given));
+  const store = await openStore(config);
+  say('ready');
+  await once(process.stdin, 'data');
+  for (let slot = 1; slot <= slots; slot++) {
+    const outcome = await store.append(shard, { epoch, slot }, Buffer.from(contentOf(mark, slot)));
+    say(JSON.stringify({ slot, won: outcome.won, held: outcome.won ? null : outcome.held.toString() }));
+  }
+  await store.close();
+}
+
+/** Stops itself inside a write transaction, as a process does that is suspended at the worst moment. */
+async function hold(path: string): Promise<void> {
+  const [env] = await LmdbEnv.open([path], 5000);
+  say('ready');
+  await env?.write(() => process.kill(process.pid, 'SIGSTOP'));
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+if (require.main === module) {
+  const [what = '', argument = ''] = process.argv.slice(2);
+  (what === 'hold' ? hold(argument) : append(argument)).then(
+    () => process.exit(0),
+    (e: unknown) => {
+      say(JSON.stringify({ error: String(e) }));
+      process.exit(1);
+    },
+  );
+}
