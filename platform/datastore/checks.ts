@@ -166,6 +166,11 @@ function checkValue(v: ValueMessage, context: CheckContext, path: string, depth:
         checkValue(e, context, path, depth, counter);
       }
       return;
+    case 'nullValue':
+    case 'booleanValue':
+    case 'integerValue':
+    case 'doubleValue':
+      break;
   }
   if (!v.excludeFromIndexes) counter.indexed++;
 }
