@@ -1,1 +1,5 @@
-export {};
+import { main } from './program.js';
+
+void main(process.argv).then((code) => {
+  process.exitCode = code;
+});

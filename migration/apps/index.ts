@@ -55,5 +55,9 @@ export async function standbyState(source: AppSide, target: AppSide, agents: Age
 
 /** Tells every instance of one side whether it serves (`NXNW_SERVING`). */
 export async function setServing(side: AppSide, agents: Agents, serving: boolean): Promise<void> {
-  await Promise.all(side.roles.map(({ machine, role }) => agents.get(machine)?.setServing(role, serving)));
+  const known = side.roles.flatMap(({ machine, role }) => {
+    const agent = agents.get(machine);
+    return agent === undefined ? [] : [{ agent, role }];
+  });
+  await Promise.all(known.map(({ agent, role }) => agent.setServing(role, serving)));
 }

@@ -13,6 +13,7 @@ const REFUSALS = new Set([
   'SWITCHED',
   'SOURCE_LEASED',
   'NOT_SYNCED',
+  'NOT_SWITCHED',
   'BUSY',
 ]);
 /** The work goes on by itself; ask again later. */
@@ -37,8 +38,8 @@ export function markersIn(text: string): string[] {
   return [...new Set([...text.matchAll(/\[nxnw:([A-Z0-9_]+)\]/g)].map((m) => m[1] ?? ''))];
 }
 
-/** Exit code of a run whose output carried these markers: a refusal outranks "not yet", which outranks a failure. */
+/** Exit code of a run whose output carried these markers: a refusal outranks usage, a failure, and "not yet". */
 export function exitCodeOfMarkers(codes: readonly string[], otherwise: ExitCode): ExitCode {
   const all = codes.map(exitCodeOf);
-  return ([EXIT.refused, EXIT.notYet, EXIT.usage] as const).find((c) => all.includes(c)) ?? otherwise;
+  return ([EXIT.refused, EXIT.usage, EXIT.failed, EXIT.notYet] as const).find((c) => all.includes(c)) ?? otherwise;
 }

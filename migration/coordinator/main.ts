@@ -66,7 +66,8 @@ async function main(): Promise<void> {
     log('coordinator.stopped', { epoch: journal.epoch });
     process.exit(0);
   };
-  for (const s of ['SIGTERM', 'SIGINT'] as const) process.on(s, () => void stop().catch((e: unknown) => fatal(asError(e))));
+  for (const s of ['SIGTERM', 'SIGINT'] as const)
+    process.on(s, () => void stop().catch((e: unknown) => fatal(asError(e))));
 }
 
 main().catch((e: unknown) => {
