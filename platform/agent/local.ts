@@ -72,7 +72,7 @@ export async function createLocalMachine(m: LocalMachine): Promise<LocalMachineI
   const alive = running !== null && isAlive(running);
   if (alive && running.config === fingerprint(config, m.tls)) return { dir, target, agentPid: running.pid };
   if (alive) await endAgent(running);
-  checkPortFree({ host: config.host, port: config.port, protocol: 'tcp' });
+  await checkPortFree({ host: config.host, port: config.port, protocol: 'tcp' });
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   for (const k of ['ca', 'cert', 'key'] as const) writeIfChanged(paths[k], m.tls[k]);
   writeIfChanged(configPath(dir), JSON.stringify(config, null, 2) + '\n');

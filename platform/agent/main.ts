@@ -29,7 +29,7 @@ async function main(): Promise<void> {
   const other = readAgentRecord(dir);
   if (other && other.pid !== process.pid && isAlive(other))
     throw new NxnwError('AGENT_RUNNING', `the agent of ${dir} runs already, as process ${other.pid}`, { dir });
-  checkPortFree({ host: config.host, port: config.port, protocol: 'tcp' });
+  await checkPortFree({ host: config.host, port: config.port, protocol: 'tcp' });
 
   const { platformId, machine } = config;
   const agent = new Agent({ platformId, machine, dir, tlsPaths: config.tls, tls }, (event, fields) =>

@@ -1,5 +1,6 @@
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { NxnwError } from '../errors.js';
 import { allPids, commandLine } from './procfs.js';
 
@@ -67,16 +68,27 @@ function holderOf(inodes: Set<string>): { pid: number; command: string } | null 
   return null;
 }
 
+/** The sockets of a process that was just killed are seen for a moment without their holder. */
+const DYING_MS = 2000;
+const POLL_MS = 50;
+
 /** Throws PORT_IN_USE, naming the process, if something listens where `l` wants to. */
-export function checkPortFree(l: Listen): void {
+export async function checkPortFree(l: Listen): Promise<void> {
   if (!isIPv4(l.host)) return;
-  const inodes = boundInodes(l);
-  if (inodes.size === 0) return;
-  const holder = holderOf(inodes);
-  const who = holder ? `process ${holder.pid} (${holder.command})` : 'a process of another user';
-  throw new NxnwError(
-    'PORT_IN_USE',
-    `${l.protocol} port ${l.host}:${l.port} is in use by ${who}; end it, or give this role another address or port`,
-    { host: l.host, port: l.port, pid: holder?.pid ?? 0 },
-  );
+  const deadline = Date.now() + DYING_MS;
+  for (;;) {
+    const inodes = boundInodes(l);
+    if (inodes.size === 0) return;
+    const holder = holderOf(inodes);
+    if (!holder && Date.now() < deadline) {
+      await delay(POLL_MS);
+      continue;
+    }
+    const who = holder ? `process ${holder.pid} (${holder.command})` : 'a process of another user';
+    throw new NxnwError(
+      'PORT_IN_USE',
+      `${l.protocol} port ${l.host}:${l.port} is in use by ${who}; end it, or give this role another address or port`,
+      { host: l.host, port: l.port, pid: holder?.pid ?? 0 },
+    );
+  }
 }

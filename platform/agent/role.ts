@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { NxnwError, asError } from '../errors.js';
 import type { ProcessState, RoleStatus } from './api.js';
 import { canonicalJson, digestOf, readIfThere, writeIfChanged } from './files.js';
@@ -10,6 +11,7 @@ import type { RoleSpec } from './spec.js';
 import { Supervised } from './supervise.js';
 import type { Report } from './supervise.js';
 
+const ROLLING_SETTLE_MS = 700;
 const ROLLING_WAIT_MS = 60_000;
 /** A process that has just been started can be told nothing yet. */
 const RELOADABLE_WAIT_MS = 10_000;
@@ -103,7 +105,7 @@ export class Role {
     if (old && old.restartHash !== wanted.restartHash) {
       await old.stop();
       const fresh = await this.supervise(plan, wanted);
-      if (several) await this.healthy(fresh);
+      if (several) await this.rolled(fresh);
       return [`${name}: restarted with its new configuration`];
     }
     const p = old ?? (await this.supervise(plan, wanted));
@@ -145,8 +147,14 @@ export class Role {
     if (!plan) return;
     for (const wanted of hashProcesses(plan)) {
       await this.processes.get(wanted.plan.name)?.stop();
-      await this.healthy(await this.supervise(plan, wanted));
+      await this.rolled(await this.supervise(plan, wanted));
     }
+  }
+
+  /** Waits for one instance of several before the next one goes; the edges' checks must have seen it too. */
+  private async rolled(p: Supervised): Promise<void> {
+    await this.healthy(p);
+    await delay(ROLLING_SETTLE_MS);
   }
 
   /** Ends the processes; files and data stay. */

@@ -112,7 +112,7 @@ function method<T>(schema: z.ZodType<T>, handler: (request: T) => Promise<unknow
 
 /** Refuses callers whose certificate names no controller. */
 function forControllers(name: string, handler: UnaryHandler): UnaryHandler {
-  return (request, caller: Caller) => {
+  return async (request, caller: Caller) => {
     const role = caller.peer.split(/[.-]/)[0];
     if (CONTROLLERS.some((c) => c === role)) return handler(request, caller);
     throw new NxnwError(

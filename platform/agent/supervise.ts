@@ -21,6 +21,8 @@ const FAILED_AFTER = 5;
 const NEEDS_A_PERSON = ['PORT_IN_USE', 'PROGRAM_MISSING', 'PROCESS_START', 'PROCESS_STUCK'];
 const PROBE_STARTING_MS = 150;
 const PROBE_STEADY_MS = 3000;
+/** An adopted process is not our child: nobody tells us when it ends. */
+const ALIVE_POLL_MS = 150;
 const PROBE_DEADLINE_MS = 5000;
 /** Probes in a row that must fail before a healthy process is called unhealthy. */
 const UNHEALTHY_AFTER = 3;
@@ -157,7 +159,7 @@ export class Supervised {
       this.restarts++;
     }
     this.record = null;
-    for (const l of plan.listens) checkPortFree(l);
+    for (const l of plan.listens) await checkPortFree(l);
     await this.prepare();
     if (this.abort.signal.aborted) return;
     const id = await startProcess(this.hashed, this.records.machineDir, () => this.wakeUp());
@@ -188,7 +190,8 @@ export class Supervised {
         }
         this.detail = probe.detail;
       }
-      await this.pause(this.state === 'healthy' && misses === 0 ? PROBE_STEADY_MS : PROBE_STARTING_MS);
+      const nextProbe = Date.now() + (this.state === 'healthy' && misses === 0 ? PROBE_STEADY_MS : PROBE_STARTING_MS);
+      while (this.running && !this.abort.signal.aborted && Date.now() < nextProbe) await this.pause(ALIVE_POLL_MS);
     }
     if (this.abort.signal.aborted) return;
     const tail = tailLog(logPath(this.records.machineDir, this.name), 3).join(' | ').slice(0, 500);

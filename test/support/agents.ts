@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AgentClient } from '@nxnw/platform/agent/api';
@@ -32,7 +32,7 @@ export class TestPlatform {
     name: string,
     address: string,
   ): Promise<{ info: LocalMachineInfo; agent: AgentClient; again(): Promise<LocalMachineInfo> }> {
-    const dir = join(mkdtempSync(join(tmpdir(), `nxnw-${this.id}-`)), name);
+    const dir = mkdtempSync(join(tmpdir(), `nxnw-${this.id}-${name}-`));
     this.dirs.push(dir);
     const tls = await this.issue(name, [address]);
     const again = () => createLocalMachine({ dir, platformId: this.id, machine: name, address, tls });
@@ -45,11 +45,15 @@ export class TestPlatform {
   /** Destroys every machine. */
   async destroy(): Promise<void> {
     for (const c of this.clients) c.close();
-    for (const dir of this.dirs) await destroyLocalMachine({ dir });
+    for (const dir of this.dirs) {
+      await destroyLocalMachine({ dir });
+      rmSync(dir, { recursive: true, force: true });
+    }
   }
 }
 
-/** A folder with a tiny application: it answers its environment as JSON, 200 on /healthz, and ends on /end. */
+/** A folder with a tiny application: it answers its environment as JSON, and at SIGTERM says that it is
+ * ending for as long as an edge needs to see it, and then finishes what is under way. */
 export function tinyApp(version = '1'): string {
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-app-'));
   mkdirSync(dir, { recursive: true });
@@ -57,12 +61,20 @@ export function tinyApp(version = '1'): string {
   writeFileSync(
     join(dir, 'server.js'),
     `const { createServer } = require('node:http');
-createServer((q, r) => {
-  if (q.url === '/end') process.exit(3);
+let ending = false;
+const server = createServer((q, r) => {
+  if (ending && q.url === '/healthz') r.statusCode = 503;
   r.setHeader('content-type', 'application/json');
   r.end(JSON.stringify({ pid: process.pid, url: q.url, env: process.env }));
-}).listen(Number(process.env.PORT), process.env.HOST);
-process.on('SIGTERM', () => process.exit(0));
+});
+server.listen(Number(process.env.PORT), process.env.HOST);
+process.on('SIGTERM', () => {
+  ending = true;
+  setTimeout(() => {
+    server.close(() => process.exit(0));
+    server.closeIdleConnections();
+  }, 1500);
+});
 `,
   );
   return dir;
