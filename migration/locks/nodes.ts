@@ -7,7 +7,7 @@ export interface NodeImage {
   readonly data: Buffer | null;
   readonly acl: readonly Acl[];
   readonly stat: Stat;
-  readonly kind: 'persistent' | 'ephemeral' | 'container' | 'ttl';
+  readonly kind: 'persistent' | 'ephemeral';
 }
 
 /** The node, or null if there is none. Data and ACL belong together: a change between the two reads repeats them. */

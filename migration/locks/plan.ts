@@ -1,5 +1,5 @@
 import { multiOpBytes } from '@nxnw/platform/locks/client';
-import type { Acl, CreateMode, MultiOp } from '@nxnw/platform/locks/client';
+import type { Acl, MultiOp } from '@nxnw/platform/locks/client';
 import { sameAcl, sameData } from './nodes.js';
 import type { NodeImage } from './nodes.js';
 import type { Marks } from './marks.js';
@@ -46,13 +46,11 @@ export function planNode(
     return { path, ops: [], remove: 'subtree', ...(marked === undefined ? {} : { mark: 'gone' as const }) };
   }
   const change: Change = { path, ops: [] };
-  const owned = from.kind === 'ephemeral' || from.kind === 'ttl';
-  const container = from.kind === 'container';
-  const replace =
-    to !== null &&
-    (to.kind === 'ephemeral' || to.kind === 'ttl' || ((to.kind === 'container') !== container && to.stat.numChildren === 0));
+  const owned = from.kind === 'ephemeral';
+  // An ephemeral of the receiver's own sessions gives way.
+  const replace = to?.kind === 'ephemeral';
   if (replace) change.ops.push({ op: 'remove', path });
-  if (to === null || replace) addCreate(change, from, container ? 'container' : 'persistent');
+  if (to === null || replace) addCreate(change, from);
   else addDifferences(change, from, to);
   if (owned && marked !== ownerOf(from)) {
     change.ops.push(...marks.markOps(path, ownerOf(from)));
@@ -64,9 +62,9 @@ export function planNode(
   return change.ops.length > 0 || change.data || change.acl ? change : null;
 } // prettier-ignore
 
-function addCreate(change: Change, from: NodeImage, mode: CreateMode): void {
+function addCreate(change: Change, from: NodeImage): void {
   const { path } = change;
-  const whole: MultiOp = { op: 'create', path, data: from.data, acl: from.acl, mode };
+  const whole: MultiOp = { op: 'create', path, data: from.data, acl: from.acl };
   if (multiOpBytes(whole) <= MAX_BATCHED_BYTES) {
     change.ops.push(whole);
     return;

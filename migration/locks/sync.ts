@@ -54,8 +54,8 @@ export interface VerifyReport {
 }
 
 /**
- * Copies N1's tree to N2's ZooKeeper and keeps it so: data, ACLs, ephemerals (as marked persistent nodes), containers,
- * sequence numbers. The direction is kept at N2, so a sync that is started again goes on where it was. Several at once
+ * Copies N1's tree to N2's ZooKeeper and keeps it so: data, ACLs, ephemerals (as marked persistent nodes) and sequence
+ * numbers. Container and TTL nodes become persistent ones: servers do not tell them apart. The direction is kept at N2, so a sync that is started again goes on where it was. Several at once
  * are harmless: the one started last works, the others stop with FENCED.
  */
 export async function createLockSync(o: LockSyncOptions): Promise<LockSync> {

@@ -34,9 +34,8 @@ export function compareNode(
   const differs = (what: Difference['what'], source: string, target: string) => ({ path, what, source, target });
   if (from === null) return to === null || to.kind === 'ephemeral' ? null : differs('extra', 'absent', to.kind);
   if (to === null) return differs('missing', from.kind, 'absent');
-  const owned = from.kind === 'ephemeral' || from.kind === 'ttl';
-  const wanted = owned ? 'persistent' : from.kind;
-  if (to.kind !== wanted) return differs('kind', from.kind, to.kind);
+  const owned = from.kind === 'ephemeral';
+  if (to.kind !== 'persistent') return differs('kind', from.kind, to.kind);
   const owner = s.marks.owner(path) ?? 'no mark';
   if (owned ? owner !== ownerOf(from) : s.marks.has(path))
     return differs('owner', owned ? ownerOf(from) : 'not ephemeral', owner);

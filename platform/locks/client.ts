@@ -5,7 +5,7 @@ import { Connection } from './connection.js';
 import type { SessionEvent } from './connection.js';
 import { JuteWriter } from './jute.js';
 import type { JuteReader } from './jute.js';
-import { OPEN_ACL, Op, createOp, readAcl, readMulti, readStat, writeAcl, writeCreate, writeMulti } from './records.js';
+import { OPEN_ACL, Op, readAcl, readMulti, readStat, writeAcl, writeCreate, writeMulti } from './records.js';
 import type { Acl, CreateMode, MultiOp, MultiResult, Stat } from './records.js';
 
 export { OPEN_ACL, multiOpBytes, nextSequence, nodeKind } from './records.js';
@@ -183,7 +183,7 @@ export class ZooKeeper {
     const mode = o.mode ?? 'persistent';
     const w = new JuteWriter(256 + (data?.length ?? 0));
     writeCreate(w, this.abs(path), data, o.acl ?? OPEN_ACL, mode);
-    return this.call(createOp(mode), 'create', path, w.done(), (r) => ({
+    return this.call(Op.create2, 'create', path, w.done(), (r) => ({
       path: this.inside(r.text()),
       stat: readStat(r),
     }));

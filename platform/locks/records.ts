@@ -16,7 +16,6 @@ export const Op = {
   multi: 14,
   create2: 15,
   removeWatches: 18,
-  createContainer: 19,
   addWatch: 106,
   error: -1,
 } as const;
@@ -45,14 +44,13 @@ export interface Stat {
   readonly pzxid: bigint;
 }
 
-export type CreateMode = 'persistent' | 'persistent-sequential' | 'ephemeral' | 'ephemeral-sequential' | 'container';
+export type CreateMode = 'persistent' | 'persistent-sequential' | 'ephemeral' | 'ephemeral-sequential';
 
 const MODE_FLAGS: Readonly<Record<CreateMode, number>> = {
   persistent: 0,
   ephemeral: 1,
   'persistent-sequential': 2,
   'ephemeral-sequential': 3,
-  container: 4,
 };
 
 /** An operation of a multi; `version` -1 means any. */
@@ -68,14 +66,12 @@ export type MultiResult =
   | { readonly op: 'set'; readonly stat: Stat }
   | { readonly op: 'remove' | 'check' };
 
-/** Owner value that marks container nodes (EphemeralType.CONTAINER_EPHEMERAL_OWNER). */
-const CONTAINER_OWNER = -(1n << 63n);
-
-/** What kind of node a stat describes; `ttl` exists only where the server allows extended types. */
-export function nodeKind(stat: Stat): 'persistent' | 'ephemeral' | 'container' | 'ttl' {
-  if (stat.ephemeralOwner === 0n) return 'persistent';
-  if (stat.ephemeralOwner === CONTAINER_OWNER) return 'container';
-  return BigInt.asUintN(64, stat.ephemeralOwner) >> 56n === 0xffn ? 'ttl' : 'ephemeral';
+/**
+ * What kind of node a stat describes. Servers tell clients of container and TTL nodes as of persistent ones
+ * (DataNode.getClientEphemeralOwner).
+ */
+export function nodeKind(stat: Stat): 'persistent' | 'ephemeral' {
+  return stat.ephemeralOwner === 0n ? 'persistent' : 'ephemeral';
 }
 
 /**
@@ -110,10 +106,6 @@ export function writeAcl(w: JuteWriter, acl: readonly Acl[]): void {
   w.list(acl, (x, a) => x.int(a.perms).text(a.scheme).text(a.id));
 }
 
-export function createOp(mode: CreateMode): number {
-  return mode === 'container' ? Op.createContainer : Op.create2;
-}
-
 export function writeCreate(
   w: JuteWriter,
   path: string,
@@ -140,9 +132,7 @@ export function writeMulti(ops: readonly MultiOp[]): Buffer {
   for (const o of ops) {
     switch (o.op) {
       case 'create':
-        w.int(createOp(o.mode ?? 'persistent'))
-          .bool(false)
-          .int(-1);
+        w.int(Op.create2).bool(false).int(-1);
         writeCreate(w, o.path, o.data, o.acl ?? OPEN_ACL, o.mode ?? 'persistent');
         break;
       case 'set':
@@ -177,8 +167,7 @@ export function readMulti(r: JuteReader, ops: readonly MultiOp[]): MultiResult[]
     const done = r.bool();
     r.int();
     if (done) break;
-    if (type === Op.create2 || type === Op.createContainer)
-      results.push({ op: 'create', path: r.text(), stat: readStat(r) });
+    if (type === Op.create2) results.push({ op: 'create', path: r.text(), stat: readStat(r) });
     else if (type === Op.setData) results.push({ op: 'set', stat: readStat(r) });
     else if (type === Op.delete) results.push({ op: 'remove' });
     else if (type === Op.check) results.push({ op: 'check' });

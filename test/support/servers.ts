@@ -83,9 +83,9 @@ export function startCassandra(options: { ip: string; commitlogSync?: 'batch' | 
   });
 }
 
-/** One standalone ZooKeeper. */
-export function startZooKeeper(options: { ip: string; port?: number }): Promise<TestServer> {
-  const { ip, port = 2181 } = options;
+/** One standalone ZooKeeper. `jvm` are further options of the Java machine, for instance a super user's digest. */
+export function startZooKeeper(options: { ip: string; port?: number; jvm?: readonly string[] }): Promise<TestServer> {
+  const { ip, port = 2181, jvm = [] } = options;
   const lib = jars('zookeeper');
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-zookeeper-'));
   writeFileSync(join(dir, 'zoo.cfg'), zooCfg(dir, ip, port));
@@ -97,6 +97,7 @@ export function startZooKeeper(options: { ip: string; port?: number }): Promise<
     command: java(),
     args: [
       ...'-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn'.split(' '),
+      ...jvm,
       ...['-cp', `${dir}:${lib}/*`, 'org.apache.zookeeper.server.quorum.QuorumPeerMain', join(dir, 'zoo.cfg')],
     ],
     hello: zooKeeperSession(),
