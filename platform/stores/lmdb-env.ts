@@ -12,6 +12,7 @@ import { NxnwError } from '../errors.js';
 export const LMDB_OPTIONS = {
   overlappingSync: false,
   noSubdir: false,
+  pageSize: 4096,
   keyEncoding: 'binary',
   encoding: 'binary',
   maxReaders: 512,
