@@ -1,4 +1,5 @@
 import * as pulumi from '@pulumi/pulumi';
+import { logUrn } from './log-urn.js';
 import type { TlsInput } from './tls.js';
 
 type Engine = typeof import('./engines/bundles.js');
@@ -44,7 +45,6 @@ export class AppBundle extends pulumi.dynamic.Resource {
   declare readonly digest: pulumi.Output<string>;
 
   constructor(name: string, args: AppBundleArgs, opts: pulumi.CustomResourceOptions = {}) {
-    const logUrn = pulumi.createUrn(name, 'pulumi-nodejs:dynamic/nxnw:AppBundle', opts.parent);
-    super(provider, name, { ...args, logUrn }, opts, 'nxnw', 'AppBundle');
+    super(provider, name, { ...args, logUrn: logUrn(name, 'AppBundle', opts.parent) }, opts, 'nxnw', 'AppBundle');
   }
 }

@@ -1,5 +1,6 @@
 import * as pulumi from '@pulumi/pulumi';
 import type { MigrationOptions, Stage } from '../coordinator/api.js';
+import { logUrn } from './log-urn.js';
 import type { TlsInput } from './tls.js';
 
 type Engine = typeof import('./engines/migrations.js');
@@ -47,7 +48,13 @@ export class WantedMigration extends pulumi.dynamic.Resource {
   declare readonly source: pulumi.Output<string>;
 
   constructor(name: string, args: WantedMigrationArgs, opts: pulumi.CustomResourceOptions = {}) {
-    const logUrn = pulumi.createUrn(name, 'pulumi-nodejs:dynamic/nxnw:Migration', opts.parent);
-    super(provider, name, { ...args, source: undefined, logUrn }, opts, 'nxnw', 'Migration');
+    super(
+      provider,
+      name,
+      { ...args, source: undefined, logUrn: logUrn(name, 'Migration', opts.parent) },
+      opts,
+      'nxnw',
+      'Migration',
+    );
   }
 }

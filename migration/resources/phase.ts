@@ -1,5 +1,6 @@
 import * as pulumi from '@pulumi/pulumi';
 import type { MigrationFacts, PhaseName } from '../coordinator/api.js';
+import { logUrn } from './log-urn.js';
 import type { TlsInput } from './tls.js';
 
 type Engine = typeof import('./engines/phases.js');
@@ -53,7 +54,13 @@ export class Phase extends pulumi.dynamic.Resource {
   declare readonly reached: pulumi.Output<boolean>;
 
   constructor(phase: PhaseName, name: string, args: PhaseArgs, opts: pulumi.CustomResourceOptions = {}) {
-    const logUrn = pulumi.createUrn(name, `pulumi-nodejs:dynamic/nxnw:${phase}`, opts.parent);
-    super(provider, name, { ...args, phase, facts: undefined, reached: undefined, logUrn }, opts, 'nxnw', phase);
+    super(
+      provider,
+      name,
+      { ...args, phase, facts: undefined, reached: undefined, logUrn: logUrn(name, phase, opts.parent) },
+      opts,
+      'nxnw',
+      phase,
+    );
   }
 }

@@ -1,4 +1,5 @@
 import * as pulumi from '@pulumi/pulumi';
+import { logUrn } from './log-urn.js';
 import type { TlsInput } from './tls.js';
 
 type Engine = typeof import('./engines/roles.js');
@@ -56,7 +57,6 @@ export class RoleSet extends pulumi.dynamic.Resource {
   declare readonly machine: pulumi.Output<string>;
 
   constructor(name: string, args: RoleSetArgs, opts: pulumi.CustomResourceOptions = {}) {
-    const logUrn = pulumi.createUrn(name, 'pulumi-nodejs:dynamic/nxnw:RoleSet', opts.parent);
-    super(provider, name, { ...args, logUrn }, opts, 'nxnw', 'RoleSet');
+    super(provider, name, { ...args, logUrn: logUrn(name, 'RoleSet', opts.parent) }, opts, 'nxnw', 'RoleSet');
   }
 }

@@ -5,7 +5,6 @@ import type {
   MethodDefinition,
   ServerDuplexStream,
   ServerUnaryCall,
-  ServiceDefinition,
   sendUnaryData,
 } from '@grpc/grpc-js';
 import { Packr } from 'msgpackr';
@@ -130,7 +129,7 @@ export class RpcServer {
         );
       };
     }
-    this.server.addService(definition as ServiceDefinition, handlers as never);
+    this.server.addService(definition, handlers as never);
   }
 
   /** Binds `host:port` (port 0 = any) with mTLS, or plain when `tls` is null. Answers the port. */
@@ -203,6 +202,8 @@ export class RpcClient {
       'grpc.max_reconnect_backoff_ms': 1000,
       'grpc.enable_retries': 0,
       'grpc.use_local_subchannel_pool': 1,
+      // Peers are known by the platform's authority, not by address; an IP address is no legal TLS server name.
+      ...(tls ? { 'grpc.ssl_target_name_override': 'nxnw' } : {}),
     });
   }
 

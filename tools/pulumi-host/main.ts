@@ -21,6 +21,7 @@ import { PluginInfo } from '@pulumi/pulumi/proto/plugin_pb.js';
 import { ALREADY_REPORTED, configEnvironment, runArguments } from './run-request.js';
 
 const engineAddress = process.argv.at(-1) ?? '';
+const ORPHAN_CHECK_MS = 1000;
 const children = new Set<ChildProcess>();
 
 /** Path of a script of the `@pulumi/pulumi` that the program in `dir` uses. */
@@ -137,4 +138,15 @@ server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (e, port) =>
   process.stdout.write(`${String(port)}\n`);
 });
 process.on('SIGTERM', () => process.exit(0));
-process.on('SIGINT', () => undefined); // Ctrl-C is the engine's to handle; it cancels the program.
+// An engine that was killed closes nothing: its host ends with it, and so does the program.
+const engine = process.ppid;
+setInterval(() => {
+  if (process.ppid === engine) return;
+  for (const child of children) child.kill('SIGTERM');
+  process.exit(1);
+}, ORPHAN_CHECK_MS).unref();
+// The engine closes its plugins by SIGINT. A Ctrl-C at the terminal reaches this process too, while the program runs;
+// then it is the engine's to handle, and it says so by `cancel`.
+process.on('SIGINT', () => {
+  if (children.size === 0) process.exit(0);
+});

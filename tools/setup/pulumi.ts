@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { NxnwError } from '@nxnw/platform/errors';
 import { findProgram, pulumiBinDir, repoRoot } from '../paths.js';
@@ -95,15 +95,20 @@ function findGo(): string | undefined {
   return existsSync(usual) ? usual : undefined;
 }
 
-/** The engine finds plugins beside itself. Rewritten each time: they point into this checkout. */
+/**
+ * The engine finds plugins beside itself: the language host, and the starter of dynamic providers. Both become the
+ * process that the engine started (`exec`), so that its SIGINT ends them at once. They point into this checkout.
+ */
 function linkPlugins(): void {
-  const host = join(pulumiBinDir, 'pulumi-language-nodejs');
-  const script = `#!/bin/sh\nexec node '${join(repoRoot, 'tools', 'dist', 'pulumi-host', 'main.js')}' "$@"\n`;
-  if (!existsSync(host) || readFileSync(host, 'utf8') !== script) {
-    writeFileSync(host, script);
-    chmodSync(host, 0o755);
-  }
-  const dynamic = join(pulumiBinDir, 'pulumi-resource-pulumi-nodejs');
-  rmSync(dynamic, { force: true });
-  symlinkSync(join(dirname(require.resolve('@pulumi/pulumi/package.json')), 'pulumi-resource-pulumi-nodejs'), dynamic);
+  const cmd = join(dirname(require.resolve('@pulumi/pulumi/package.json')), 'cmd', 'dynamic-provider', 'index.js');
+  writePlugin('pulumi-language-nodejs', join(repoRoot, 'tools', 'dist', 'pulumi-host', 'main.js'));
+  writePlugin('pulumi-resource-pulumi-nodejs', cmd);
+}
+
+function writePlugin(name: string, script: string): void {
+  const path = join(pulumiBinDir, name);
+  const text = `#!/bin/sh\nexec node '${script}' "$@"\n`;
+  if (existsSync(path) && !lstatSync(path).isSymbolicLink() && readFileSync(path, 'utf8') === text) return;
+  rmSync(path, { force: true });
+  writeFileSync(path, text, { mode: 0o755 });
 }
