@@ -487,6 +487,11 @@ export class Lane {
     return sameItem(there, here) ? 'equal' : 'different';
   }
 
+  /** Why one of the two is not connected at present. */
+  private connectionError(): Error | undefined {
+    return [this.target, this.source].find((s) => !s.connected && s.lastError !== undefined)?.lastError;
+  }
+
   status() {
     const oldest = this.queue.oldestMs();
     return {
@@ -505,7 +510,7 @@ export class Lane {
       watches: this.follower.connects,
       items: { source: this.looks.source?.items ?? null, target: this.looks.target?.items ?? null },
       hitRate: { source: this.hitRates.source.value, target: this.hitRates.target.value },
-      lastError: (this.lastError ?? this.source.lastError ?? this.target.lastError)?.message ?? null,
+      lastError: (this.connectionError() ?? this.lastError)?.message ?? null,
       lastLoss: this.lastLoss ?? null,
       counts: { ...this.counts },
     };

@@ -20,7 +20,6 @@ export interface KeyToken {
  */
 export function keyToken(key: CacheKey): KeyToken | null {
   if (key.length === 0 || key.length > MAX_KEY_TOKEN_BYTES) return null;
-  // eslint-disable-next-line no-control-regex -- control characters are what decides here
   if (!/[\x00-\x20\x7f]/.test(key)) return { token: key, base64: false };
   const token = Buffer.from(key, 'latin1').toString('base64');
   return token.length > MAX_KEY_TOKEN_BYTES ? null : { token, base64: true };

@@ -273,7 +273,7 @@ function checkServer(
 
 function named(key: CacheKey): { token: string; flag: string } {
   const t = keyToken(key);
-  if (!t) throw new NxnwError('CACHE_KEY_UNNAMEABLE', 'a key with control characters of more than 187 bytes cannot be named in a text command'); // prettier-ignore
+  if (!t) throw new NxnwError('CACHE_KEY_UNNAMEABLE', 'a key with control characters of more than 186 bytes cannot be named in a text command'); // prettier-ignore
   return { token: t.token, flag: t.base64 ? ' b' : '' };
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import memjs from 'memjs';
 import { pick } from '../support/random.js';
 import { startMemcached, type TestServer } from '../support/servers.js';
@@ -185,4 +185,93 @@ export async function workload(app: memjs.Client, random: () => number, operatio
     await Promise.all(batch);
   }
   return keys;
+}
+
+/** One relayed connection. */
+interface Pair {
+  readonly client: Socket;
+  readonly server: Socket;
+  /** What the client sent while held; null when it passes. */
+  held: Buffer[] | null;
+}
+
+/** A TCP relay in front of a server. What a connection has sent can be kept back, as a slow network does. */
+export class Relay {
+  private readonly pairs = new Set<Pair>();
+  private stalled = false;
+
+  private constructor(
+    private readonly listener: Server,
+    readonly at: { readonly host: string; readonly port: number },
+    private readonly to: { readonly host: string; readonly port: number },
+  ) {
+    listener.on('connection', (client) => this.join(client));
+  }
+
+  static async open(host: string, to: { host: string; port: number }): Promise<Relay> {
+    const listener = createServer();
+    await new Promise<void>((ok) => listener.listen(0, host, () => ok()));
+    const address = listener.address();
+    assert.ok(address !== null && typeof address === 'object');
+    return new Relay(listener, { host, port: address.port }, to);
+  }
+
+  private join(client: Socket): void {
+    const server = connect({ ...this.to, noDelay: true });
+    const pair: Pair = { client, server, held: null };
+    this.pairs.add(pair);
+    client.on('data', (bytes: Buffer) => {
+      if (pair.held) pair.held.push(bytes);
+      else server.write(bytes);
+    });
+    server.on('data', (bytes: Buffer) => client.write(bytes));
+    if (this.stalled) server.pause();
+    client.on('error', () => undefined);
+    server.on('error', () => client.destroy());
+    client.on('close', () => {
+      // What is held lies in the network still: the server's end stays open until it is delivered.
+      if (!pair.held) server.end();
+    });
+    server.on('close', () => {
+      client.destroy();
+      this.pairs.delete(pair);
+    });
+  }
+
+  /** From now on what the present connections send stays on its way; new ones pass. */
+  hold(): void {
+    for (const p of this.pairs) p.held ??= [];
+  }
+
+  get held(): string {
+    return Buffer.concat([...this.pairs].flatMap((p) => p.held ?? [])).toString('latin1');
+  }
+
+  /** Delivers what was held, also of connections that their clients have given up. */
+  deliver(): void {
+    for (const p of this.pairs) {
+      for (const bytes of p.held ?? []) p.server.write(bytes);
+      p.held = null;
+      if (p.client.destroyed) p.server.end();
+    }
+  }
+
+  /** Stops reading from the server; its buffers fill. */
+  stall(): void {
+    this.stalled = true;
+    for (const p of this.pairs) p.server.pause();
+  }
+
+  unstall(): void {
+    this.stalled = false;
+    for (const p of this.pairs) p.server.resume();
+  }
+
+  async close(): Promise<void> {
+    for (const p of this.pairs) {
+      p.client.destroy();
+      p.server.destroy();
+    }
+    await new Promise<void>((ok) => this.listener.close(() => ok()));
+  }
 }
