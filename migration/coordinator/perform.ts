@@ -59,10 +59,10 @@ export async function performForward(c: ActContext, a: ForwardAct): Promise<Fact
     case 'edge':
       await e.edge.setRoute('target', app, 'local');
       await e.edge.setRoute('source', app, 'peer');
+      // Never two sides that run an application's background work: the old one is told before the locks turn.
+      await e.apps.setServing('source', app, false);
       return { switchedAtMs: now() };
     case 'serving':
-      // Never two sides that run an application's background work: the old one is told first.
-      await e.apps.setServing('source', app, false);
       await e.apps.setServing('target', app, true);
       return {};
     case 'locksTurn':
@@ -93,9 +93,9 @@ export async function performBack(c: ActContext, a: BackAct): Promise<Facts> {
     case 'edge':
       await e.edge.setRoute('source', app, 'local');
       await e.edge.setRoute('target', app, 'peer');
+      await e.apps.setServing('target', app, false);
       return {};
     case 'serving':
-      await e.apps.setServing('target', app, false);
       await e.apps.setServing('source', app, true);
       return {};
     case 'locksTurn':

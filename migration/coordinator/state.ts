@@ -57,8 +57,9 @@ export type Facts = Readonly<Record<string, unknown>>;
 /**
  * The order of a switch. `ready` asks again whether N2's side can serve; `locksMarker` waits until N1's tree is on N2 up
  * to now; `shards` is the switch of the data, shard by shard; the cache must delete instead of copy before the first
- * request reaches N2 by the edge; the locks turn when N2's application is the one that writes; `drain` waits for the
- * requests that N1's edge has under way, and after it the caches follow the other way.
+ * request reaches N2 by the edge; with the edge N1's background work stops, then the locks turn, then N2's background
+ * work begins (`serving`); `drain` waits for the requests that N1's edge has under way, and after it the caches follow
+ * the other way.
  */
 export const FORWARD_STEPS = [
   'ready',
@@ -66,8 +67,8 @@ export const FORWARD_STEPS = [
   'shards',
   'cacheInvalidate',
   'edge',
-  'serving',
   'locksTurn',
+  'serving',
   'drain',
 ] as const;
 export type ForwardStep = (typeof FORWARD_STEPS)[number];
@@ -81,8 +82,8 @@ export const BACK_STEPS = [
   'locksMarker',
   'cacheInvalidate',
   'edge',
-  'serving',
   'locksTurn',
+  'serving',
   'drain',
   'shards',
 ] as const;

@@ -302,8 +302,8 @@ describe('the coordinator, levels', () => {
       'shards forward copy',
       'cacheInvalidate forward invalidate',
       'edge forward invalidate',
-      'serving forward invalidate',
       'locksTurn forward invalidate',
+      'serving forward invalidate',
       'drain forward invalidate',
     ]);
     deepEqual(cacheMode(routeOf(s, 'shop')), { direction: 'reverse', mode: 'copy' });
@@ -316,7 +316,7 @@ describe('the coordinator, levels', () => {
       modes.push(locksMode(routeOf(s, 'shop')));
       s = finish(s, a);
     }
-    deepEqual(modes, ['forward', 'forward', 'forward', 'forward', 'turning', 'turning', 'turning', 'reverse']);
+    deepEqual(modes, ['forward', 'forward', 'forward', 'forward', 'turning', 'turning', 'reverse', 'reverse']);
     equal(locksMode(routeOf(s, 'shop')), 'reverse');
   });
 });

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { AgentClient } from '@nxnw/platform/agent/api';
+import { RemoteShardControl } from '@nxnw/platform/shards/control-client';
 import type { TlsMaterial } from '@nxnw/platform/wire/rpc';
 import { setServing, standbyState } from '../../apps/index.js';
 import type { AppSide } from '../../apps/index.js';
@@ -8,7 +9,6 @@ import type { CoordinatorConfig } from '../config.js';
 import type { JoinBundle } from '../join.js';
 import type { AppsPort, Engines } from '../ports.js';
 import { Caches } from './cache.js';
-import { DatastoreControl } from './data.js';
 import { openDns } from './dns.js';
 import { Edges } from './edge.js';
 import { LockTrees } from './locks.js';
@@ -23,11 +23,15 @@ export function openEngines(config: CoordinatorConfig, join: JoinBundle, log: Lo
     source: new Map(join.agents.map((a) => [a.machine, new AgentClient(a.endpoint, join.tls)])),
     target: new Map(config.agents.map((a) => [a.machine, new AgentClient(a.endpoint, own)])),
   };
-  const data = new DatastoreControl(
+  const data = new RemoteShardControl(
     config.datastore.map((d) => d.endpoint),
     own,
   );
-  const locks = new LockTrees({ source: join.zookeeper, target: config.locks.servers }, log);
+  const locks = new LockTrees(
+    { source: join.zookeeper, target: config.locks.servers },
+    `${config.platformId}-coordinator`,
+    log,
+  );
   const cache = new Caches({ source: join.memcached, target: config.memcached }, (e) => log(e.event, e.fields));
   const edge = new Edges({
     source: { agents: agents.source, edges: join.edges.map((e) => ({ ...e, https: e.httpsPort !== null })) },
