@@ -4,7 +4,7 @@
  * `Ledger`, which survives the place's deletion. Every commit to a group writes the same nonce and the next serial
  * number into all that it touches, so a reader can tell a whole state from a torn one and order the states it has seen.
  */
-const { Datastore } = require('@google-cloud/datastore');
+const { Datastore, PropertyFilter } = require('@google-cloud/datastore');
 const { CALL_OPTIONS, HttpError, readCall, commitCall } = require('./calls.js');
 
 const UNINDEXED = ['altName', 'adminCode', 'lat', 'lon', 'signatures', 'tokens', 'note', 'serial', 'nonce'];
@@ -196,10 +196,10 @@ class Places {
   /** By country, or by population (largest first); pages by cursor. */
   async search(trace, { country, minPopulation, maxPopulation, featureCode, limit, cursor }) {
     let query = this.ds.createQuery('Place').limit(limit);
-    if (country !== undefined) query = query.filter('country', '=', country);
-    if (featureCode !== undefined) query = query.filter('featureCode', '=', featureCode);
-    if (minPopulation !== undefined) query = query.filter('population', '>=', minPopulation);
-    if (maxPopulation !== undefined) query = query.filter('population', '<=', maxPopulation);
+    if (country !== undefined) query = query.filter(new PropertyFilter('country', '=', country));
+    if (featureCode !== undefined) query = query.filter(new PropertyFilter('featureCode', '=', featureCode));
+    if (minPopulation !== undefined) query = query.filter(new PropertyFilter('population', '>=', minPopulation));
+    if (maxPopulation !== undefined) query = query.filter(new PropertyFilter('population', '<=', maxPopulation));
     if (minPopulation !== undefined || maxPopulation !== undefined)
       query = query.order('population', { descending: true });
     if (cursor !== undefined) query = query.start(cursor);

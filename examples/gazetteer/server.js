@@ -5,6 +5,8 @@
  * ZOOKEEPER_SERVERS, and optionally HOST (@default 127.0.0.1) and NXNW_SERVING (a file that says whether this side
  * serves; background work, here the registration in ZooKeeper, runs only then).
  */
+// The platform is no Google machine: the client library need not look for Google's metadata server.
+process.env.METADATA_SERVER_DETECTION ??= 'none';
 const http = require('node:http');
 const { readFile } = require('node:fs/promises');
 const { HttpError, newTrace } = require('./calls.js');
@@ -13,12 +15,14 @@ const { Gate } = require('./gate.js');
 const { Metrics } = require('./metrics.js');
 const { Places } = require('./places.js');
 const { Tree } = require('./tree.js');
+const { warmUp } = require('./warm.js');
 const { makeRoutes, bad } = require('./routes.js');
 
 const MAX_BODY_BYTES = 1 << 20;
 const RUNNING = 64;
 const WAITING = 512;
 const SERVING_POLL_MS = 500;
+const RETRY_WARM_MS = 500;
 const DRAIN_MS = 3000;
 
 function setting(name) {
@@ -66,9 +70,24 @@ function main() {
   const tree = new Tree(setting('ZOOKEEPER_SERVERS'), instance, metrics);
   const routes = makeRoutes({ places, cache, tree });
 
+  let warm = false;
+  let stopping = false;
+  async function getWarm() {
+    while (!warm && !stopping) {
+      try {
+        await warmUp(host, port);
+        warm = true;
+      } catch (error) {
+        console.error(`gazetteer: cannot read yet: ${error.message}`);
+        await new Promise((ok) => setTimeout(ok, RETRY_WARM_MS));
+      }
+    }
+  }
+
   async function answer(request, trace) {
     const url = new URL(request.url, 'http://gazetteer');
-    if (url.pathname === '/healthz') return { status: 200, body: { ok: true, instance, registered: tree.registered } };
+    if (url.pathname === '/healthz')
+      return { status: warm ? 200 : 503, body: { ok: warm, instance, registered: tree.registered } };
     if (url.pathname === '/metrics') return { status: 200, text: metrics.text() };
     for (const [method, pattern, run] of routes) {
       const match = request.method === method && pattern.exec(url.pathname);
@@ -94,7 +113,8 @@ function main() {
         return { status: known.status, body: { error: known.code, message: known.message, ...known.fields } };
       })
       .then(({ status, body, text }) => {
-        metrics.add('gazetteer_requests_total', `method="${request.method}",status="${status}"`);
+        if (request.headers['x-warm']) metrics.add('gazetteer_warm_requests_total');
+        else metrics.add('gazetteer_requests_total', `method="${request.method}",status="${status}"`);
         if (trace.retries > 0) metrics.add('gazetteer_retries_total', '', trace.retries);
         for (const code of trace.errors) metrics.add('gazetteer_datastore_errors_total', `code="${code}"`);
         response.writeHead(status, {
@@ -108,7 +128,10 @@ function main() {
       });
   });
   server.keepAliveTimeout = 65_000;
-  server.listen(port, host, () => console.log(`gazetteer listens on ${instance}`));
+  server.listen(port, host, () => {
+    console.log(`gazetteer listens on ${instance}`);
+    void getWarm();
+  });
 
   async function registerWhenServing() {
     const file = process.env.NXNW_SERVING;
@@ -124,7 +147,6 @@ function main() {
     });
   }, SERVING_POLL_MS);
 
-  let stopping = false;
   const stop = () => {
     if (stopping) return;
     stopping = true;

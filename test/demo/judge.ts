@@ -44,7 +44,7 @@ export async function judge(d: Demo): Promise<void> {
 /** Dumps the application's entities through N2's door, in a process of its own. */
 async function dumpTo(d: Demo, file: string): Promise<void> {
   const child = spawn(process.execPath, [join(__dirname, '..', 'load', 'dump.js'), APP, file], {
-    env: { ...process.env, DATASTORE_EMULATOR_HOST: doorAddress('green') },
+    env: { ...process.env, METADATA_SERVER_DETECTION: 'none', DATASTORE_EMULATOR_HOST: doorAddress('green') },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const end = (): void => {

@@ -24,7 +24,10 @@ function main(): void {
     longest = 0;
     reportAt = now + 1e6;
   }, PERIOD_US / 1000);
+  let stopped = false;
   const stop = (): void => {
+    if (stopped) return;
+    stopped = true;
     clearInterval(timer);
     log.close();
     if (process.connected) process.disconnect();
