@@ -27,8 +27,10 @@ export interface Checkpoint {
   readonly reserved: readonly number[];
   readonly authority: string;
   readonly generation: number;
-  /** Replay of the history window (answers of transactions, conflicts) begins here; at or below `at`. */
+  /** The history window (answers of transactions, conflicts) is what lies behind this position; at or below `at`. */
   readonly window: Position;
+  /** Reads at a T below this cannot be answered from the window. */
+  readonly windowUs: number;
 }
 
 export async function readCheckpoint(store: Payload, shard: ShardId, generation: number): Promise<Checkpoint | null> {

@@ -2,7 +2,7 @@ import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
 import type { IndexRow } from '../stores/port.js';
 import type { FollowBatch, LoadBegin, ScanAnswer } from './api.js';
-import { readCell, writeCell, writeCheckpoint } from './checkpoint.js';
+import { readCell, readCheckpoint, writeCell, writeCheckpoint } from './checkpoint.js';
 import type { MigrationIntent, ReplicaPhase } from './control.js';
 import type { PlacedEntry } from './entry.js';
 import { Digest, decodeEntry, rowBytes, rowDigest, terminalOf } from './entry.js';
@@ -155,7 +155,7 @@ export class Replica {
     const b = await this.o.peer.loadBegin(this.o.nowMs() + CALL_MS);
     await fault('load.p0', this.name);
     if (b.start.at.slot === 0) await this.o.log.replicate(b.start, this.o.signal);
-    await writeCheckpoint(store, shard, { at: b.p0, hash: b.p0Hash, tsUs: b.p0TsUs, digest: null, entities: 0, bytes: 0, idFloor: b.idFloor, reserved: b.reserved, authority: b.authority, generation, window: b.p0 }); // prettier-ignore
+    await writeCheckpoint(store, shard, { at: b.p0, hash: b.p0Hash, tsUs: b.p0TsUs, digest: null, entities: 0, bytes: 0, idFloor: b.idFloor, reserved: b.reserved, authority: b.authority, generation, window: b.p0, windowUs: b.p0TsUs }); // prettier-ignore
     await this.saveLoad({
       generation,
       done: false,
@@ -187,7 +187,9 @@ export class Replica {
     const load = this.load;
     if (!load) throw new NxnwError('INTERNAL', `${this.name}: no load after its begin`);
     if (load.done) {
-      this.state = await replay(this.o.state, this.o.log, load.generation);
+      const c = await readCheckpoint(store, shard, load.generation);
+      const upTo = await this.contiguousEnd(c?.at ?? load.p0);
+      this.state = await replay(this.o.state, this.o.log, load.generation, upTo);
       this.durable = this.state.end;
     } else this.durable = await this.contiguousEnd(load.p0);
   }
@@ -270,7 +272,7 @@ export class Replica {
       this.phase = 'scanning';
       await this.scan(signal);
       const generation = this.load?.generation ?? 1;
-      this.state = await replay(this.o.state, this.o.log, generation);
+      this.state = await replay(this.o.state, this.o.log, generation, this.durable ?? undefined);
     }
     const state = this.state;
     if (state.digest === null) this.phase = 'redoing';
@@ -315,8 +317,7 @@ export class Replica {
     if (head && follows(head.at)) return this.fresh.shift() ?? null;
     if (!this.durable || comparePositions(state.end, this.durable) >= 0) return null;
     const refill: PlacedEntry[] = [];
-    for await (const p of readLog(this.o.log, { epoch: state.end.epoch, slot: state.end.slot + 1 })) {
-      if (comparePositions(p.at, this.durable) > 0) break;
+    for await (const p of readLog(this.o.log, { epoch: state.end.epoch, slot: state.end.slot + 1 }, this.durable)) {
       refill.push(p);
       if (refill.length >= MAX_FRESH / 2) break;
     }

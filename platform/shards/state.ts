@@ -116,17 +116,13 @@ export class ShardState {
     this.bytes = c.bytes;
     this.generation = c.generation;
     this.checkpointed = c.at;
-    this.recent = new RecentVersions(c.at);
-    this.recent.floorUs = c.tsUs;
+    this.recent = new RecentVersions(c.window);
+    this.recent.floorUs = c.windowUs;
     this.mark();
   }
 
   /** Replays an entry at or below the checkpoint: only what the history window needs. */
   replayWindow(p: PlacedEntry): void {
-    if (comparePositions(p.at, this.recent.floor) < 0) {
-      this.recent.floor = p.at;
-      this.recent.floorUs = p.entry.tsUs;
-    }
     for (const r of p.entry.records) {
       if (r.t === 'commit')
         this.remember(r.tx, { commit: true, version: r.version, answers: r.answers, tsUs: p.entry.tsUs });
@@ -470,7 +466,9 @@ export class ShardState {
       if (!this.decided.has(tx)) this.outcomes.delete(tx);
     }
     const floor = this.recent.floor;
-    const window = comparePositions(floor, m.at) < 0 ? floor : m.at;
+    const within = comparePositions(floor, m.at) < 0;
+    const window = within ? floor : m.at;
+    const windowUs = within ? this.recent.floorUs : m.tsUs;
     const about = shardName(this.o.shard);
     await fault('checkpoint.before', about);
     await writeCheckpoint(this.o.store, this.o.shard, {
@@ -485,6 +483,7 @@ export class ShardState {
       authority: m.authority,
       generation: this.generation,
       window,
+      windowUs,
     });
     await fault('checkpoint.after', about);
     this.checkpointed = m.at;

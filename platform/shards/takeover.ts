@@ -45,8 +45,11 @@ export async function viewLog(log: ShardLog): Promise<LogView> {
 const SCAN_SLOTS = 256;
 const MAX_REREADS = 8;
 
-/** Entries from `from` on in log order, across segments, to the log's present end. A hole throws LOG_HOLE (C4). */
-export async function* readLog(log: ShardLog, from: Position): AsyncIterable<PlacedEntry> {
+/**
+ * Entries from `from` on in log order, across segments, to the log's present end, or to `upTo` where a replica is still
+ * storing entries behind it. A hole throws LOG_HOLE (C4).
+ */
+export async function* readLog(log: ShardLog, from: Position, upTo?: Position): AsyncIterable<PlacedEntry> {
   let at = from;
   for (;;) {
     const images = await log.scan(at.epoch, at.slot, SCAN_SLOTS);
@@ -83,7 +86,7 @@ export async function* readLog(log: ShardLog, from: Position): AsyncIterable<Pla
 }
 
 /** The shard as rows and log make it, from the newest checkpoint; holes mean that the checkpoint rose meanwhile (C4). */
-export async function replay(o: StateOptions, log: ShardLog, generation: number): Promise<ShardState> {
+export async function replay(o: StateOptions, log: ShardLog, generation: number, upTo?: Position): Promise<ShardState> {
   for (let tries = 0; ; tries++) {
     const state = new ShardState(o);
     state.generation = generation;
@@ -91,10 +94,14 @@ export async function replay(o: StateOptions, log: ShardLog, generation: number)
     const c = await readCheckpoint(o.store, o.shard, generation);
     try {
       if (c) state.restore(c);
-      for await (const p of readLog(log, c ? c.window : { epoch: 1, slot: 0 })) {
+      for await (const p of readLog(
+        log,
+        c && c.window.epoch > 0 ? { epoch: c.window.epoch, slot: c.window.slot + 1 } : { epoch: 1, slot: 0 },
+        upTo,
+      )) {
         await fault('replay.each', shardName(o.shard));
         if (c && comparePositions(p.at, c.at) <= 0) {
-          if (comparePositions(p.at, c.at) === 0 || comparePositions(p.at, c.window) > 0) state.replayWindow(p);
+          state.replayWindow(p);
           if (comparePositions(p.at, c.at) === 0) state.prepares.clear();
           continue;
         }
