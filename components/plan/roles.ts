@@ -246,6 +246,7 @@ function coordinatorConfig(s: PlatformSettings, t: Topology): z.input<typeof coo
       machine: m.name,
       role: 'edge',
       address: m.host,
+      httpPort: s.edge.httpPort,
       https: s.edge.certificate !== undefined,
     })),
     ...(s.dns === undefined ? {} : { dns: s.dns }),

@@ -38,6 +38,7 @@ export const coordinatorSettingsSchema = z.strictObject({
       MachineRole.extend({
         /** Address that DNS shall name. */
         address: z.string(),
+        httpPort: z.int().positive(),
         https: z.boolean().default(false),
       }),
     )

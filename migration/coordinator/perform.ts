@@ -39,6 +39,7 @@ export async function performForward(c: ActContext, a: ForwardAct): Promise<Fact
       refuseClosedGates(c.gates([app]));
       // N2's doors have to take writes before the first shard is N2's.
       await setIntent(c, app);
+      await e.edge.introduce();
       // N2's edge must answer by itself before N1's passes anything on to it.
       await e.edge.setRoute('target', app, 'local');
       const t = await e.edge.traffic('target', app);

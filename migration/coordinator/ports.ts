@@ -73,6 +73,8 @@ export interface EdgeTraffic {
 }
 
 export interface EdgePort {
+  /** Tells N1's edge, which was made before N2 existed, where N2's edge is; changes no route. */
+  introduce(): Promise<void>;
   /** In force when it answers. */
   setRoute(side: Side, app: string, to: 'local' | 'peer'): Promise<void>;
   traffic(side: Side, app: string): Promise<EdgeTraffic>;

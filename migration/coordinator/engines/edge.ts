@@ -6,6 +6,8 @@ import type { EdgePort, EdgeTraffic } from '../ports.js';
 export interface EdgeRole {
   readonly machine: string;
   readonly role: string;
+  readonly address: string;
+  readonly httpPort: number;
   readonly https: boolean;
 }
 
@@ -17,6 +19,11 @@ export interface EdgeSide {
 /** The edges of both platforms, changed and measured by their machines' agents. */
 export class Edges implements EdgePort {
   constructor(private readonly sides: Readonly<Record<Side, EdgeSide>>) {}
+
+  async introduce(): Promise<void> {
+    const peers = this.sides.target.edges.map((e) => ({ host: e.address, port: e.httpPort }));
+    await Promise.all(this.each('source', (agent, role) => agent.setPeer(role, peers)));
+  }
 
   async setRoute(side: Side, app: string, to: 'local' | 'peer'): Promise<void> {
     await Promise.all(this.each(side, (agent, role) => agent.setRoute(role, app, to)));
