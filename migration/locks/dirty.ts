@@ -27,6 +27,10 @@ export class DirtySet {
     return this.entries.size;
   }
 
+  has(path: string): boolean {
+    return this.entries.has(path);
+  }
+
   /** Number of the newest event. */
   get lastSeq(): number {
     return this.seq;
@@ -97,11 +101,7 @@ export class DirtySet {
   /** When the oldest waiting event arrived; undefined = none waits. */
   oldestMs(): number | undefined {
     let oldest: number | undefined;
-    for (const e of this.entries.values()) {
-      oldest = Math.min(oldest ?? e.sinceMs, e.sinceMs);
-      // Entries are in order of arrival, but for the few that came back after a failure.
-      if (e.attempts === 0) break;
-    }
+    for (const e of this.entries.values()) oldest = Math.min(oldest ?? e.sinceMs, e.sinceMs);
     return oldest;
   }
 

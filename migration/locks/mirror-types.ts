@@ -42,6 +42,8 @@ export interface MirrorStatus {
   readonly marks: number;
   /** Nodes that the receiver refuses, with the reason. */
   readonly stuck: readonly { readonly path: string; readonly code: string; readonly message: string }[];
+  /** Nodes that the scrub found different though no event told of it: changed ACLs, or somebody wrote at the receiver. */
+  readonly repairs: number;
   /** Parents whose sequence numbers are further at the receiver, because its own sessions drew some. */
   readonly countersAhead: number;
 }

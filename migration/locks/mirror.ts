@@ -39,6 +39,7 @@ export class Mirror {
   private progress = { done: 0, total: 0, ratePerS: 0 };
   private fullNeeded = true;
   private fullCompares = 0;
+  private repairs = 0;
   private mode: MirrorMode = 'off';
   private paused = false;
   private stopped = false;
@@ -249,6 +250,7 @@ export class Mirror {
     for (const r of refused) this.refuse(r, unasked(r, performance.now()));
     for (const l of looked) {
       if (!bad.has(l.path)) this.stuck.delete(l.path);
+      if (l.changed && this.walkKind === 'scrub' && !this.dirty.has(l.path)) this.repairs++;
       if (l.hasChildren) walk.enter(l.path);
       else if (l.drewNumbers) ends.push(l.path);
     }
@@ -355,6 +357,7 @@ export class Mirror {
       lagP99Ms: this.lag.percentile(0.99),
       marks: this.o.marks.size,
       stuck: [...this.stuck].map(([path, e]) => ({ path, code: e.code, message: e.message })),
+      repairs: this.repairs,
       countersAhead: this.counters.aheadCount,
     };
   }

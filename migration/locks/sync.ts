@@ -223,7 +223,11 @@ export class LockSync {
     return paths.length;
   }
 
-  /** Compares both trees whole. What differs is compared again after the sync caught up, so that load does no harm. */
+  /**
+   * Compares both trees whole and names what differs. That is compared again after the sync caught up with N1's
+   * events, so that load does no harm; while the sync is paused nothing is waited for. A changed ACL counts as a
+   * difference until the scrub, or `caughtUp('acls')`, has seen it.
+   */
   async verify(o: { readonly limit?: number; readonly deadlineMs?: number } = {}): Promise<VerifyReport> {
     const startMs = performance.now();
     const limit = o.limit ?? 1000;
@@ -235,8 +239,8 @@ export class LockSync {
       found.push(d);
       if (found.length >= limit) break;
     }
-    for (let tries = 0; found.length > 0 && tries < 3; tries++) {
-      await this.caughtUp(tries === 0 ? 'acls' : 'events', o.deadlineMs ?? 60_000);
+    for (let tries = 0; found.length > 0 && tries < 3 && this.status().state !== 'paused'; tries++) {
+      await this.caughtUp('events', o.deadlineMs ?? 60_000);
       const again = await Promise.all(
         found.map(async ({ path }) => {
           const [a, b] = await Promise.all([readNode(sides.from, path), readNode(sides.to, path)]);

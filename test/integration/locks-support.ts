@@ -62,6 +62,7 @@ export class Relay {
   private readonly sockets = new Set<Socket>();
   private server: Server;
   private cut = false;
+  private frozen = false;
 
   private constructor(
     private readonly to: { ip: string; port: number },
@@ -86,6 +87,7 @@ export class Relay {
 
   private pass(client: Socket): void {
     if (this.cut) return void client.destroy();
+    if (this.frozen) return void this.sockets.add(client.on('error', () => undefined));
     const server = connect({ host: this.to.ip, port: this.to.port });
     for (const [a, b] of [
       [client, server],
@@ -114,8 +116,17 @@ export class Relay {
     }
   }
 
+  /** Stalls, new connections too, until `heal`. */
+  freeze(): void {
+    this.frozen = true;
+    this.stall();
+  }
+
   heal(): void {
     this.cut = false;
+    if (!this.frozen) return;
+    this.frozen = false;
+    for (const s of this.sockets) s.destroy();
   }
 
   async close(): Promise<void> {
