@@ -91,6 +91,16 @@ export class Agent {
     throw new NxnwError('NOT_FOUND', `no role "${id}" here; there are ${[...this.roles.keys()].join(', ') || 'none'}`);
   }
 
+  /** Plans a role anew, after what its plan reads has changed. Throws ROLE_FAULT if that cannot be done. */
+  async reapply(id: string): Promise<void> {
+    this.role(id);
+    await this.queue(async () => {
+      const role = this.role(id);
+      await role.apply(role.specification);
+      if (role.isFaulty) throw new NxnwError('ROLE_FAULT', `role ${id}: ${role.status().detail}`, { role: id });
+    });
+  }
+
   async restart(id: string): Promise<void> {
     this.role(id);
     await this.queue(() => this.role(id).restart());

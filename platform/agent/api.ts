@@ -1,7 +1,7 @@
 import { NxnwError } from '../errors.js';
 import { RpcClient } from '../wire/rpc.js';
 import type { TlsMaterial } from '../wire/rpc.js';
-import type { RoleKind, RoleSpecInput } from './spec.js';
+import type { Endpoint, RoleKind, RoleSpecInput } from './spec.js';
 
 /**
  * The agent's RPC service `agent`. Methods that change something are for callers whose certificate names one of
@@ -195,6 +195,14 @@ export class AgentClient {
   /** Sends an application's requests to the local instances or to the peer's edge; in force when it answers. */
   setRoute(role: string, app: string, to: RouteTarget): Promise<EdgeCounters> {
     return this.call('setRoute', { role, app, to });
+  }
+
+  /**
+   * Tells an edge whose specification names no peer where the other platform's edges are (IP addresses; at most 4,
+   * none = forget). Kept over restarts; an `apply` does not change it. `caPem`: speak TLS to them, verified by it.
+   */
+  setPeer(role: string, servers: readonly Endpoint[], caPem?: string): Promise<MachineStatus> {
+    return this.call('setPeer', { role, servers, ...(caPem === undefined ? {} : { caPem }) }, 60_000);
   }
 
   edgeCounters(role: string): Promise<EdgeCounters> {

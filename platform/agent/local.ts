@@ -69,16 +69,23 @@ export async function createLocalMachine(m: LocalMachine): Promise<LocalMachineI
   const target = `${config.host}:${config.port}`;
   refuseOtherMachine(dir, config);
   const running = readAgentRecord(dir);
-  const alive = running !== null && isAlive(running);
-  if (alive && running.config === fingerprint(config, m.tls)) return { dir, target, agentPid: running.pid };
-  if (alive) await endAgent(running);
+  if (running && isAlive(running)) {
+    const same = running.config === fingerprint(config, m.tls);
+    if (same && (await serves(running, target, m.tls)) === null) return { dir, target, agentPid: running.pid };
+    await endAgent(running);
+  }
   await checkPortFree({ host: config.host, port: config.port, protocol: 'tcp' });
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   for (const k of ['ca', 'cert', 'key'] as const) writeIfChanged(paths[k], m.tls[k]);
   writeIfChanged(configPath(dir), JSON.stringify(config, null, 2) + '\n');
   const agent = spawnAgent(dir);
-  await waitUntilServing(agent, target, m.tls, dir);
-  return { dir, target, agentPid: agent.pid };
+  const fault = await serves(agent, target, m.tls);
+  if (fault === null) return { dir, target, agentPid: agent.pid };
+  const tail = tailLog(logPath(dir, 'agent'), 2).join(' | ').slice(0, 600);
+  throw new NxnwError('AGENT_FAILED', `the agent at ${target} does not serve (${fault}); its log ends with: ${tail}`, {
+    target,
+    dir,
+  });
 }
 
 /**
@@ -122,28 +129,24 @@ async function endAgent(agent: ProcessIdentity): Promise<void> {
   }
 }
 
-async function waitUntilServing(agent: ProcessIdentity, target: string, tls: TlsMaterial, dir: string): Promise<void> {
+/** Waits until the agent answers; null, or why it does not: it has ended, or not answered in START_MS. */
+async function serves(agent: ProcessIdentity, target: string, tls: TlsMaterial): Promise<string | null> {
   const deadline = Date.now() + START_MS;
   const client = new RpcClient(target, tls);
-  let last = '';
+  let last = 'it does not answer';
   try {
     while (Date.now() < deadline) {
+      if (!isAlive(agent)) return 'it has ended';
       try {
         const status = await client.call<MachineStatus>('agent.status', {}, { deadlineMs: Date.now() + 2000 });
-        if (status.agentPid === agent.pid) return;
+        if (status.agentPid === agent.pid) return null;
       } catch (e) {
         last = asError(e).message;
       }
-      if (!isAlive(agent)) break;
       await delay(POLL_MS);
     }
+    return last;
   } finally {
     client.close();
   }
-  const tail = tailLog(logPath(dir, 'agent'), 2).join(' | ').slice(0, 600);
-  throw new NxnwError(
-    'AGENT_FAILED',
-    `the agent at ${target} does not serve (${isAlive(agent) ? last : 'it has ended'}); its log ends with: ${tail}`,
-    { target, dir },
-  );
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { servingFile } from '../apps/role.js';
-import { edgeCounters, setRoute } from '../edge/role.js';
+import { edgeCounters, rememberPeer, setRoute } from '../edge/role.js';
 import { NxnwError } from '../errors.js';
 import type { Caller, RpcService, UnaryHandler } from '../wire/rpc.js';
 import type { Agent } from './agent.js';
@@ -67,6 +67,14 @@ export function agentService(agent: Agent, endings: Endings): RpcService {
     }),
     setRoute: method(z.object({ role: z.string(), app: z.string(), to: z.enum(['local', 'peer']) }), (r) =>
       setRoute(dir, edgeOf(r.role), r.app, r.to),
+    ),
+    setPeer: method(
+      z.object({ role: z.string(), servers: z.array(z.unknown()), caPem: z.string().optional() }),
+      async ({ role, ...peer }) => {
+        rememberPeer(dir, edgeOf(role).id, peer);
+        await agent.reapply(role);
+        return agent.status();
+      },
     ),
     setServing: method(z.object({ role: z.string(), serving: z.boolean() }), (r) => {
       const spec = agent.role(r.role).specification;

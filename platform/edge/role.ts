@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { NxnwError, asError, hasCode } from '../errors.js';
 import type { EdgeCounters, RouteTarget } from '../agent/api.js';
-import { readIfThere, writeAtomic } from '../agent/files.js';
+import { canonicalJson, readIfThere, writeAtomic } from '../agent/files.js';
 import { findProgram } from '../agent/home.js';
 import type { MachineContext, RolePlan } from '../agent/plan.js';
+import { endpointSchema } from '../agent/spec.js';
 import type { EdgeSpec } from '../agent/spec.js';
-import { CERTIFICATE, HOSTS_MAP, PEER_CA, ROUTES_MAP, haproxyConfig, hostsMap } from './config.js';
+import { CERTIFICATE, HOSTS_MAP, PEER_CA, PEER_SLOTS, ROUTES_MAP, haproxyConfig, hostsMap } from './config.js';
 import { EdgeRuntime } from './runtime.js';
 
 const CONFIG = 'haproxy.cfg';
@@ -28,7 +30,8 @@ function inTurn<T>(dir: string, act: () => Promise<T>): Promise<T> {
 }
 
 /** HAProxy with a master process. Instances and routes change at run time, all else by a reload; nothing restarts it. */
-export function planEdge(spec: EdgeSpec, machine: MachineContext): RolePlan {
+export function planEdge(specification: EdgeSpec, machine: MachineContext): RolePlan {
+  const spec = withPeer(machine.dir, specification);
   const named = [...spec.apps.flatMap((a) => a.servers), ...spec.peer].find((e) => isIP(e.host) === 0);
   if (named)
     throw new NxnwError('INVALID_SPEC', `role ${spec.id}: server "${named.host}" must be an IP address`, { ...named });
@@ -77,6 +80,33 @@ export function planEdge(spec: EdgeSpec, machine: MachineContext): RolePlan {
       },
     ],
   };
+}
+
+const peerSchema = z.object({ servers: z.array(endpointSchema).max(PEER_SLOTS), caPem: z.string().optional() });
+
+/** The other platform's edges as told at run time. */
+export type EdgePeer = z.output<typeof peerSchema>;
+
+const peerFile = (machineDir: string, role: string): string => join(directory(machineDir, role), 'peer.json');
+
+/** The specification with the peer that was told at run time, unless it names one itself. */
+function withPeer(machineDir: string, spec: EdgeSpec): EdgeSpec {
+  const told = readIfThere(peerFile(machineDir, spec.id));
+  if (spec.peer.length > 0 || told === null) return spec;
+  const { servers, caPem } = peerSchema.parse(JSON.parse(told));
+  return { ...spec, peer: servers, ...(caPem === undefined ? {} : { peerCaPem: caPem }) };
+}
+
+/** Remembers the peer; in force after the role's next `apply`. */
+export function rememberPeer(machineDir: string, role: string, peer: unknown): void {
+  const parsed = peerSchema.safeParse(peer);
+  if (!parsed.success)
+    throw new NxnwError(
+      'INVALID_ARGUMENT',
+      `edge ${role}: ${parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; ')}`,
+      { role },
+    );
+  writeAtomic(peerFile(machineDir, role), canonicalJson(parsed.data));
 }
 
 /** HAProxy's own check of its configuration, before a reload. */

@@ -298,8 +298,7 @@ describe('the agent of a local machine', function () {
     it('sends an application to the other edge and back without a failed request, and remembers it', async () => {
       const edgePid = pids(await agent.status())['edge'];
       await assert.rejects(agent.setRoute('edge', 'shop', 'peer'), (e) => hasCode(e, 'NO_SERVER_UP'));
-      roles = roles.map((r) => (r.kind === 'edge' ? { ...r, peer: [{ host: B, port: 8080 }] } : r));
-      await agent.converge(roles, Date.now() + 10_000);
+      await agent.setPeer('edge', [{ host: B, port: 8080 }]);
       await until('the peer seen up', 5000, async () => (await agent.edgeCounters('edge')).apps[0]?.peersUp === 1);
       const results: Seen[] = [];
       let ended = false;
@@ -343,8 +342,11 @@ describe('the agent of a local machine', function () {
         return s.status === 200 && s;
       });
       assert.equal(seen.env['HOST'], B);
-      await agent.apply(roles);
+      assert.deepEqual((await agent.apply(roles)).changes, []);
       assert.equal((await agent.edgeCounters('edge')).apps[0]?.route, 'peer', 'an apply does not move a route');
+      await agent.setRoute('edge', 'shop', 'local');
+      await agent.setPeer('edge', []);
+      assert.equal((await agent.edgeCounters('edge')).apps[0]?.peersUp, 0);
     });
   });
 });
