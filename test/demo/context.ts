@@ -6,10 +6,10 @@ import { nowUs } from '../load/clock.js';
 import { Fleet } from '../load/fleet.js';
 import { nxnw } from './nxnw.js';
 import type { NxnwOptions, Ran } from './nxnw.js';
-import { DIR, DNS, EDGE_PORT, NAME } from './places.js';
+import { DIR, DNS, EDGE_PORT, HOME, NAME } from './places.js';
 import type { Stack } from './places.js';
 import type { Screen } from './screen.js';
-import { configFile, writeStackFile } from './stacks.js';
+import { writeStackFile } from './stacks.js';
 
 /** What the steps leave for each other, kept in `state.json` so that a step can run alone. */
 const stateSchema = z.strictObject({
@@ -93,7 +93,8 @@ export class Demo {
       ...o,
       log: join(DIR, 'nxnw.log'),
       env: {
-        PULUMI_BACKEND_URL: `file://${join(DIR, 'state')}`,
+        NXNW_HOME: HOME,
+        PULUMI_BACKEND_URL: `file://${join(HOME, 'state')}`,
         PULUMI_CONFIG_PASSPHRASE: 'demo',
       },
       signal: this.signal,
@@ -101,9 +102,8 @@ export class Demo {
   }
 
   async up(stack: Stack): Promise<void> {
-    mkdirSync(join(DIR, 'state'), { recursive: true });
     this.writeStack(stack);
-    await this.nxnw(['up', '--yes', '--stack', stack, '--config-file', configFile(stack)]);
+    await this.nxnw(['up', '--yes', '--stack', stack]);
   }
 
   /** Runs `work` under the load, which is started for it unless it runs already. */

@@ -4,8 +4,10 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NxnwError } from '@nxnw/platform/errors';
 import { check, fileSource } from '../oracle/index.js';
+import { readPlaces } from '../load/client.js';
 import type { Demo } from './context.js';
 import { APP, DIR, doorAddress, isOn } from './places.js';
+import { loadWindow } from './progress.js';
 import { makeReport, showReport, verdict } from './report.js';
 import { spansOf } from './spans.js';
 import { sumTraffic } from './traffic.js';
@@ -31,7 +33,9 @@ export async function judge(d: Demo): Promise<void> {
     spans: spansOf(d.state.marks),
     isTarget: (instance) => isOn('green', instance),
   });
-  const report = makeReport(d.state, oracle, traffic);
+  const { ids } = readPlaces(join(DIR, 'places.txt'));
+  const window = await loadWindow(d.logs('client'), ids);
+  const report = makeReport(d.state, oracle, traffic, window);
   const file = join(DIR, 'report.json');
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
   for (const line of showReport(report)) d.screen.say(line);

@@ -24,7 +24,7 @@ export interface NxnwOptions {
   readonly signal: AbortSignal;
 }
 
-const MAIN = join(repoRoot, 'cli', 'dist', 'main.js');
+const MAIN = join(repoRoot, 'cli', 'nxnw.js');
 
 /** Runs `nxnw ARGS`, as a person would. Throws NXNW_FAILED with its last lines for another exit code. */
 export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran> {

@@ -3,6 +3,8 @@ import { repoRoot } from '@nxnw/tools';
 
 /** Where the demo's parts are. All of it lies in one folder and in one /16 of the loopback. */
 export const DIR = join(repoRoot, '.nxnw', 'demo');
+/** The demo's own project: its stacks are not those that a person has in this checkout. */
+export const HOME = join(DIR, 'home');
 export const APP = 'gazetteer';
 export const ZONE = 'nxnw.example';
 export const NAME = `${APP}.${ZONE}`;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { KINDS } from '../oracle/index.js';
 import type { Finding, Kind, OracleReport } from '../oracle/index.js';
 import type { DemoState } from './context.js';
+import type { LoadWindow } from './progress.js';
 import { SWITCHES } from './spans.js';
 import type { SwitchName } from './spans.js';
 import { hitRate } from './traffic.js';
@@ -77,7 +78,13 @@ export interface DemoReport {
   readonly full: boolean;
   readonly entities: number;
   readonly bytes: number;
+  /** Places a second through N1's public API, before the migration. */
   readonly loadedPerS: number | null;
+  /** N2's load from the snapshot. */
+  readonly load: Partial<LoadWindow> & {
+    readonly msPerEntity: number | null;
+    readonly slides: (typeof SLIDES)['loadMsPerEntity'];
+  };
   readonly requests: number;
   readonly writes: number;
   readonly writeShare: number;
@@ -114,20 +121,31 @@ export interface DemoReport {
   readonly bySecond: Traffic['seconds'];
 }
 
-export function makeReport(state: DemoState, oracle: OracleReport, traffic: Traffic): DemoReport {
+export function makeReport(
+  state: DemoState,
+  oracle: OracleReport,
+  traffic: Traffic,
+  window: LoadWindow | null,
+): DemoReport {
   const { findings, ...counts } = oracle;
   const last = lastReport(state);
   const shards = last?.apps.flatMap((a) => a.shards) ?? [];
   const loaded = z.looseObject({ entities: z.number(), bytes: z.number(), seconds: z.number() });
+  const entities = shards.reduce((n, s) => n + s.entities, 0);
   const load = loaded.safeParse(state.facts['loaded']).data ?? null;
   const switches = Object.fromEntries(SWITCHES.flatMap((name) => switchReport(name, state, traffic)));
   const verify = z.looseObject({ code: z.int() }).safeParse(state.facts['verify']).data;
   const { n1HitRate, n2First10sHitRate } = firstHits(traffic);
   return {
     full: state.full,
-    entities: shards.reduce((n, s) => n + s.entities, 0),
+    entities,
     bytes: shards.reduce((n, s) => n + s.bytes, 0),
     loadedPerS: load === null ? null : Math.round(load.entities / load.seconds),
+    load: {
+      ...(window ?? {}),
+      msPerEntity: window === null || entities === 0 ? null : (window.seconds * 1000) / entities,
+      slides: SLIDES.loadMsPerEntity,
+    },
     requests: traffic.requests,
     writes: traffic.writes,
     writeShare: traffic.writes / Math.max(1, traffic.requests),
@@ -268,6 +286,12 @@ export function showReport(r: DemoReport): string[] {
     `requests: ${n(r.requests)} (${share(r.writeShare)} writes), failed: ${r.failedRequests}; refused on contended places: ${r.conflicts}`,
     `the oracle: lost ${r.lost}, torn ${r.torn}, resurrected ${r.resurrected}, duplicated ${r.duplicated}, duplicate ids ${r.duplicateIds}, stale ${r.stale}`,
   ];
+  const { load } = r;
+  if (load.msPerEntity !== null)
+    lines.push(
+      `loaded into N2 in ${n(load.seconds ?? 0)} s, ${load.msPerEntity.toFixed(3)} ms an entity (slides: ${SLIDES.loadMsPerEntity.value.join('-')} ms); lag at most ${n(load.maxLagMs ?? 0)} ms`,
+      `  meanwhile ${load.writesScanned} writes to places already scanned (${load.deletesScanned} deletes), ${load.writesNotYetScanned} to places not yet scanned (${load.deletesNotYetScanned} deletes)`,
+    );
   for (const [name, s] of Object.entries(r.switches)) {
     lines.push(`longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < 200 ms; slides: ${SLIDES.switchS.value} s)`);
     if (s.longestStallMs > STALL_LIMIT_MS)

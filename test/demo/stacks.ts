@@ -1,7 +1,9 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
-import { APP, DIR, DNS, DNS_TTL_S, EDGE_PORT, NAME, NETWORKS, ZONE, machinesDir } from './places.js';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import { repoRoot } from '@nxnw/tools';
+import { APP, DNS, DNS_TTL_S, EDGE_PORT, NAME, HOME, NETWORKS, ZONE, machinesDir } from './places.js';
 import type { Stack } from './places.js';
 
 export interface StackFileOptions {
@@ -10,14 +12,22 @@ export interface StackFileOptions {
   readonly dnsKey: { readonly name: string; readonly secret: string };
 }
 
-export function configFile(stack: Stack): string {
-  return join(DIR, `Pulumi.${stack}.yaml`);
+const LINKED = ['stacks', 'examples', 'node_modules', '.tools'] as const;
+
+/** Makes the folder of a project that uses this checkout's program. */
+export function makeProject(): void {
+  mkdirSync(HOME, { recursive: true });
+  copyFileSync(join(repoRoot, 'Pulumi.yaml'), join(HOME, 'Pulumi.yaml'));
+  for (const name of LINKED) symlinkSync(join(repoRoot, name), join(HOME, name));
 }
+
+/** Pulumi keeps the salt of a stack's secrets in the stack's file. */
+const withSalt = z.looseObject({ encryptionsalt: z.string().optional() });
 
 /** Writes the stack's configuration; for `green` a later stage is a change of one line. */
 export function writeStackFile(stack: Stack, o: StackFileOptions): void {
   const common = {
-    'nxnw:platform': { name: 'demo' },
+    'nxnw:platform': { name: 'nxnw' },
     'nxnw:cloud': { kind: 'local', local: { network: `${NETWORKS[stack]}.0/24`, directory: machinesDir(stack) } },
     'nxnw:datastore': { processes: 2 },
     'nxnw:edge': { httpPort: EDGE_PORT },
@@ -42,6 +52,7 @@ export function writeStackFile(stack: Stack, o: StackFileOptions): void {
           'nxnw:stage': o.stage,
           'nxnw:migration': { attempt: o.attempt },
         };
-  mkdirSync(DIR, { recursive: true });
-  writeFileSync(configFile(stack), stringify({ config: { ...common, ...own } }), { mode: 0o600 });
+  const file = join(HOME, `Pulumi.${stack}.yaml`);
+  const before = existsSync(file) ? withSalt.parse(parse(readFileSync(file, 'utf8'))) : {};
+  writeFileSync(file, stringify({ ...before, config: { ...common, ...own } }), { mode: 0o600 });
 }

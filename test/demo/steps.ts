@@ -14,6 +14,7 @@ import type { Demo } from './context.js';
 import { judge } from './judge.js';
 import { DIR, DNS, DNS_TTL_S, EDGE_PORT, NAME, ZONE, APP, edgeAddress, isOn } from './places.js';
 import type { Stack } from './places.js';
+import { makeProject } from './stacks.js';
 import { watchDuring } from './watch.js';
 import { startZone } from './zone.js';
 
@@ -34,7 +35,11 @@ export const STEPS: readonly Step[] = [
   { name: 'load', title: 'Real data: the places of the world', run: load },
   { name: 'ab-before', title: 'ApacheBench before', run: (d) => bench(d, 'before', 'blue') },
   { name: 'traffic', title: 'Traffic: mixed reads, writes, transactions and deletes, to the end', run: traffic },
-  { name: 'synced', title: 'N2: up of stack green (store cassandra), stage synced', run: (d) => toStage(d, 'synced') },
+  {
+    name: 'synced',
+    title: 'N2: up of stack green (store cassandra), stage synced',
+    run: (d) => toStage(d, 'synced'),
+  },
   { name: 'switched', title: 'Stage switched', run: (d) => toStage(d, 'switched') },
   { name: 'ab-during', title: "ApacheBench during: N1's edge forwards to N2", run: (d) => bench(d, 'during', 'blue') },
   { name: 'moved', title: 'Stage moved', run: (d) => toStage(d, 'moved') },
@@ -49,7 +54,8 @@ export const STEPS: readonly Step[] = [
 async function zone(d: Demo): Promise<void> {
   await cleanUp();
   rmSync(DIR, { recursive: true, force: true });
-  mkdirSync(DIR, { recursive: true });
+  mkdirSync(join(DIR, 'home', 'state'), { recursive: true });
+  makeProject();
   const records = { [APP]: [edgeAddress('blue')] };
   const z = await startZone({ dir: join(DIR, 'zone'), ...DNS, zone: ZONE, ttlS: DNS_TTL_S, records });
   const { pid, startTicks, keyName, keySecret } = z;
@@ -169,12 +175,15 @@ async function arrives(d: Demo, stack: Stack): Promise<void> {
 function back(d: Demo): Promise<void> {
   return d.underLoad(async () => {
     d.mark('back.begin');
-    await watchDuring(d, d.nxnw(['back', '--stack', 'green', '--reason', 'the demo shows the way back', '--yes']));
+    await watchDuring(d, d.nxnw(['back', '--stack', 'green', '--reason', 'the demo shows the way back']));
     d.mark('back.end');
     await keepReport(d, 'back');
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
     await arrives(d, 'blue');
-    const refused = await d.nxnw(['up', '--yes', '--stack', 'green'], { allowed: [4], onLine: () => undefined });
+    const refused = await d.nxnw(['up', '--yes', '--stack', 'green'], {
+      allowed: [4],
+      onLine: () => undefined,
+    });
     d.screen.say(`an unchanged up is refused (exit ${refused.code}): the way back latches`);
   });
 }

@@ -1,4 +1,5 @@
 import type { Demo } from './context.js';
+import { followProgress } from './progress.js';
 
 /** While `work` runs: shows each second what the clients see, and ends early if a client process died. */
 export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
@@ -26,10 +27,19 @@ export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
       `${rate} requests/s, longest ${Math.round(now.maxMs)} ms, ${now.failed} failed of ${now.sent}; by ${where}`,
     );
   }, 1000);
+  const ending = new AbortController();
+  const progress = followProgress(d.screen, ending.signal);
   try {
-    return await Promise.race([work, died]);
+    return await Promise.race([work, died, failing(progress)]);
   } finally {
     clearInterval(timer);
+    ending.abort();
+    await progress;
     d.screen.status('');
   }
+}
+
+/** Fails when the promise fails, and otherwise never ends. */
+function failing(p: Promise<void>): Promise<never> {
+  return new Promise((_, fail) => p.catch(fail));
 }
