@@ -101,7 +101,7 @@ export interface ScanAnswer {
   readonly commitMs: number;
 }
 
-/** A batch of the log's stream; `images` may be empty (a heartbeat). */
+/** Entries behind a position; empty when there was none for a while (a heartbeat). */
 export interface FollowBatch {
   readonly images: readonly SlotImage[];
   readonly end: Position;
@@ -111,12 +111,11 @@ export interface FollowBatch {
   readonly reload: boolean;
 }
 
-export interface FollowAck {
-  readonly shard?: ShardId;
-  readonly platform?: string;
-  readonly from?: Position;
-  /** Everything up to here is durable at the follower. */
-  readonly durable?: Position;
+/** The log behind `from`; `durable` = what the asking platform has durable (the log is kept for it from there on). */
+export interface PullRequest extends ShardRequest {
+  readonly platform: string;
+  readonly from: Position;
+  readonly durable: Position;
 }
 
 export interface ConfirmRequest extends ShardRequest {

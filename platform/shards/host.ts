@@ -239,7 +239,7 @@ export class ShardHost {
     return {
       loadBegin: (d) => link().loadBegin(d),
       scan: (a, d) => link().scan(a, d),
-      follow: (f, s) => link().follow(f, s),
+      pull: (f, p, d) => link().pull(f, p, d),
     };
   }
 

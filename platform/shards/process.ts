@@ -7,13 +7,13 @@ import { ShardClaims } from '../locks/shard-claims.js';
 import type { ZooKeeper } from '../locks/client.js';
 import type { Store } from '../stores/port.js';
 import type { RpcServer, TlsMaterial } from '../wire/rpc.js';
+import { TunnelClient, TunnelServer } from '../wire/tunnel.js';
 import type { MigrationIntent } from './control.js';
 import { addControlService } from './control-service.js';
 import { ShardHost } from './host.js';
 import { Router } from './router.js';
-import { addShardService, serveShard } from './service.js';
-import { Connections, PeerSide, hereSide, peerLink } from './sides.js';
-import type { PeerFile } from './sides.js';
+import { SHARD_METHODS, serveShard, shardDispatch } from './service.js';
+import { Connections, PeerSide, connectingChannel, hereSide, peerLink } from './sides.js';
 import type { Indexer, QueryEngine, ShardId } from './types.js';
 import { shardName } from './types.js';
 
@@ -76,6 +76,12 @@ export class ShardProcess {
   private readonly hosts = new Map<string, ShardHost>();
   private readonly connections: Connections;
   private peerSide: PeerSide | null = null;
+  private leave: (() => void) | null = null;
+  private readonly tunnels = new TunnelServer(() => this.tunnelsChanged());
+  private readonly dispatch = shardDispatch({
+    host: (s) => this.hosts.get(shardName(s)),
+    holder: (s) => this.holder(s),
+  });
   private claims: ShardClaims | null = null;
   private changeWaiters: (() => void)[] = [];
   private loading = 0;
@@ -149,10 +155,23 @@ export class ShardProcess {
     return process;
   }
 
-  /** Adds `shards.*` and `control.*` to the process's server. */
+  /** Adds `shards.*`, `control.*` and the tunnels of a joining platform to the process's server. */
   serve(server: RpcServer): void {
-    addShardService(server, { host: (s) => this.hosts.get(shardName(s)), holder: (s) => this.holder(s) });
+    server.add('shards', {
+      unary: Object.fromEntries(SHARD_METHODS.map((m) => [m, (body: unknown) => this.dispatch(m, body)])),
+    });
     addControlService(server, this);
+    this.tunnels.addTo(server);
+  }
+
+  /** More paths for callers on the other platform, beside `shards.*`. */
+  readonly extra = new Map<string, (body: unknown) => Promise<unknown>>();
+
+  private answerPeer(path: string, body: unknown): Promise<unknown> {
+    const extra = this.extra.get(path);
+    if (extra) return extra(body);
+    if (path.startsWith('shards.')) return this.dispatch(path.slice('shards.'.length), body);
+    return Promise.reject(new NxnwError('UNIMPLEMENTED', `no method ${path}`));
   }
 
   get platform(): string {
@@ -175,13 +194,33 @@ export class ShardProcess {
     return this.hosts.has(shardName(shard)) ? this.o.endpoint : this.locks.owner(shard)?.endpoint;
   }
 
-  /** How to reach the other platform; null = none is joined. Known shards find it by themselves. */
-  setPeer(file: PeerFile | null): void {
-    const old = this.peerSide;
-    const same = old && file && old.platform === file.platformId && old.endpoints.join() === file.endpoints.join();
-    if (same) return;
-    this.peerSide = file ? new PeerSide(file) : null;
-    old?.close();
+  /** Joins another platform: this one connects, and is asked over the same connections (one port, one direction). */
+  join(o: { platform: string; endpoints: readonly string[]; tls: TlsMaterial }): void {
+    const channel = connectingChannel(o);
+    this.peerSide = new PeerSide(channel);
+    const hello = { platform: this.o.platform, endpoint: this.o.endpoint };
+    const failed = (e: Error) => this.o.log('peer.tunnel', { error: e.message });
+    const clients = o.endpoints.map(
+      (e) => new TunnelClient(e, o.tls, hello, (path, body) => this.answerPeer(path, body), failed),
+    );
+    this.leave = () => {
+      for (const c of clients) c.close();
+      channel.close();
+    };
+    this.wakeAll();
+  }
+
+  /** The other platform's processes came or went. */
+  private tunnelsChanged(): void {
+    const c = this.tunnels.connected();
+    if (c && this.peerSide?.platform !== c.platform) {
+      const { tunnels } = this;
+      this.peerSide = new PeerSide({
+        platform: c.platform,
+        endpoints: () => tunnels.connected()?.endpoints ?? [],
+        call: (endpoint, path, body, deadlineMs) => tunnels.call(endpoint, path, body, deadlineMs),
+      });
+    }
     this.wakeAll();
   }
 
@@ -288,7 +327,7 @@ export class ShardProcess {
     this.apps.close();
     this.intents.close();
     await this.session.close();
-    this.peerSide?.close();
+    this.leave?.();
     this.connections.close();
   }
 }

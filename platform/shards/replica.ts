@@ -18,10 +18,8 @@ import { comparePositions, shardName, showPosition } from './types.js';
 export interface PeerShard {
   loadBegin(deadlineMs: number): Promise<LoadBegin>;
   scan(after: Buffer | null, deadlineMs: number): Promise<ScanAnswer>;
-  follow(
-    from: Position,
-    signal: AbortSignal,
-  ): { batches: AsyncIterable<FollowBatch>; ack(durable: Position): Promise<void> };
+  /** Entries behind `from`; says what is durable here. */
+  pull(from: Position, durable: Position, deadlineMs: number): Promise<FollowBatch>;
 }
 
 export interface ReplicaOptions {
@@ -213,21 +211,7 @@ export class Replica {
       }
       const from = this.durable;
       if (!from) return;
-      const one = new AbortController();
-      const end = () => one.abort();
-      signal.addEventListener('abort', end);
-      try {
-        const stream = this.o.peer.follow(from, one.signal);
-        for await (const batch of stream.batches) {
-          await this.receive(batch, signal);
-          if (this.durable) await stream.ack(this.durable);
-          if (signal.aborted || !this.o.intent().follow) break;
-        }
-        if (!signal.aborted) await pauseFor(50, signal);
-      } finally {
-        signal.removeEventListener('abort', end);
-        one.abort();
-      }
+      await this.receive(await this.o.peer.pull(from, from, this.o.nowMs() + CALL_MS), signal);
     }
   }
 

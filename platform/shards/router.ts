@@ -93,12 +93,12 @@ export class Router implements ShardClient, ShardCalls {
       } catch (e) {
         if (hasCode(e, 'MOVED')) {
           last = e;
-          hops++;
           const epoch = Number(e.fields['epoch'] ?? 0);
           const platform = String(e.fields['platform']);
           const to = platform === this.o.here.platform ? 'here' : 'peer';
           if (epoch >= route.epoch && to !== route.side) {
             this.routes.set(name, { side: to, epoch });
+            hops++;
             continue;
           }
           // an older proof than what is known here: its sender will learn of the newer one soon
@@ -110,7 +110,10 @@ export class Router implements ShardClient, ShardCalls {
         this.counters.retries++;
         side?.forget(shard);
         // the other platform may be gone because the shard came back: the own log knows
-        if (route.side === 'peer') this.routes.delete(name);
+        if (route.side === 'peer') {
+          this.routes.delete(name);
+          hops = 0;
+        }
         await pauseFor(RETRY_MS, new AbortController().signal);
       }
     }

@@ -1,16 +1,15 @@
 import { NxnwError } from '../errors.js';
-import type { RpcServer } from '../wire/rpc.js';
 import type {
   CommitOneRequest,
   ConfirmRequest,
   DecideRequest,
-  FollowAck,
   HandOverRequest,
   IdBlock,
   IdsRequest,
   LookupRequest,
   NoteRequest,
   OpenRequest,
+  PullRequest,
   PrepareRequest,
   QueryRequest,
   ReserveRequest,
@@ -85,6 +84,11 @@ const METHODS: Readonly<Record<string, (h: ShardHost, body: never) => Promise<un
   final: async (h, r: ShardRequest) => written(await h.submit({ t: 'final' }, r.deadlineMs)),
   loadBegin: (h, r: { platform: string }) => h.source.loadBegin(owned(h), r.platform),
   scan: (h, r: ScanRequest) => h.source.scan(owned(h), r.after, SCAN_ROWS, SCAN_BYTES),
+  pull: (h, r: PullRequest) => {
+    const state = h.replica?.state ?? h.state;
+    if (!state) throw new NxnwError('NOT_OWNER', `shard ${h.name} is not held here any more`);
+    return h.source.pull(r, state);
+  },
   confirm: (h, r: ConfirmRequest) => h.confirm(r.through, r.hash, r.digest, r.deadlineMs),
   open: (h, r: OpenRequest) => h.open(r),
   handOver: (h, r: HandOverRequest) => h.handOver(r.to, r.stallBudgetMs),
@@ -139,10 +143,11 @@ export interface ServiceOptions {
   readonly holder: (shard: ShardId) => string | undefined;
 }
 
-/** Adds `shards.*`: every method for the holder, and `whereIs` for everybody. */
-export function addShardService(server: RpcServer, o: ServiceOptions): void {
-  const find = (body: unknown): ShardHost => {
+/** Answers `shards.<method>`: every method for the holder, and `whereIs` for everybody. */
+export function shardDispatch(o: ServiceOptions): (method: string, body: unknown) => Promise<unknown> {
+  return async (method, body) => {
     const { shard, hops } = body as ShardRequest;
+    if (method === 'whereIs') return { endpoint: o.holder(shard) ?? null };
     const host = o.host(shard);
     if ((hops ?? 0) > MAX_HOPS)
       throw new NxnwError('UNAVAILABLE', `request for shard ${shardName(shard)} made more than ${MAX_HOPS} hops`);
@@ -150,24 +155,8 @@ export function addShardService(server: RpcServer, o: ServiceOptions): void {
       throw new NxnwError('NOT_OWNER', `shard ${shardName(shard)} is not held by this process`, {
         endpoint: o.holder(shard) ?? null,
       });
-    return host;
+    return serveShard(host, method, body);
   };
-  const unary: Record<string, (body: unknown) => Promise<unknown>> = {
-    whereIs: (body) => Promise.resolve({ endpoint: o.holder((body as ShardRequest).shard) ?? null }),
-  };
-  for (const method of Object.keys(METHODS)) unary[method] = async (body) => serveShard(find(body), method, body);
-  server.add('shards', {
-    unary,
-    streams: {
-      follow: async function* (incoming, caller) {
-        const it = (incoming as AsyncIterable<FollowAck>)[Symbol.asyncIterator]();
-        const first = await it.next();
-        if (first.done || !first.value.shard)
-          throw new NxnwError('INVALID_ARGUMENT', 'follow begins with {shard, platform, from}');
-        const host = find(first.value);
-        const acks: AsyncIterable<FollowAck> = { [Symbol.asyncIterator]: () => it };
-        yield* host.source.follow(first.value, acks, () => host.replica?.state ?? host.state, caller.signal);
-      },
-    },
-  });
 }
+
+export const SHARD_METHODS: readonly string[] = [...Object.keys(METHODS), 'whereIs'];

@@ -1,7 +1,7 @@
 import { NxnwError, hasCode } from '../errors.js';
 import type { TlsMaterial } from '../wire/rpc.js';
 import { RpcClient } from '../wire/rpc.js';
-import type { ConfirmAnswer, FollowAck, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
+import type { ConfirmAnswer, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
 import type { PeerLink } from './host.js';
 import type { SlotImage } from './log.js';
 import type { Side } from './router.js';
@@ -51,11 +51,27 @@ export function hereSide(o: HereOptions): Side {
   };
 }
 
-/** How one platform reaches another: endpoints of its datastore processes and a certificate that it accepts. */
-export interface PeerFile {
-  readonly platformId: string;
-  readonly endpoints: readonly string[];
-  readonly tls: TlsMaterial;
+/** How one platform reaches another's datastore processes: it connects to them, or they are connected to it. */
+export interface PeerChannel {
+  readonly platform: string;
+  /** Processes that can be asked now. */
+  endpoints(): readonly string[];
+  call<T>(endpoint: string, path: string, body: unknown, deadlineMs: number): Promise<T>;
+}
+
+/** The other platform, by connecting to it with a certificate that it accepts. */
+export function connectingChannel(o: {
+  platform: string;
+  endpoints: readonly string[];
+  tls: TlsMaterial;
+}): PeerChannel & { close(): void } {
+  const connections = new Connections(o.tls);
+  return {
+    platform: o.platform,
+    endpoints: () => o.endpoints,
+    call: (endpoint, path, body, deadlineMs) => connections.to(endpoint).call(path, body, { deadlineMs }),
+    close: () => connections.close(),
+  };
 }
 
 const FIND_MS = 2000;
@@ -63,23 +79,20 @@ const FIND_MS = 2000;
 /** The other platform's side: any of its processes says who holds a shard. */
 export class PeerSide implements Side {
   private readonly holders = new Map<string, string>();
-  private readonly connections: Connections;
   private next = 0;
 
-  constructor(private readonly peer: PeerFile) {
-    this.connections = new Connections(peer.tls);
-  }
+  constructor(private readonly channel: PeerChannel) {}
 
   get platform(): string {
-    return this.peer.platformId;
+    return this.channel.platform;
   }
 
-  get endpoints(): readonly string[] {
-    return this.peer.endpoints;
+  endpoints(): readonly string[] {
+    return this.channel.endpoints();
   }
 
-  to(endpoint: string): RpcClient {
-    return this.connections.to(endpoint);
+  ask<T>(endpoint: string, path: string, body: unknown, deadlineMs: number): Promise<T> {
+    return this.channel.call<T>(endpoint, path, body, deadlineMs);
   }
 
   forget(shard: ShardId): void {
@@ -90,14 +103,16 @@ export class PeerSide implements Side {
     const known = this.holders.get(shardName(shard));
     if (known) return known;
     let last: unknown;
-    for (let i = 0; i < this.peer.endpoints.length; i++) {
-      const endpoint = this.peer.endpoints[(this.next + i) % this.peer.endpoints.length];
+    const all = this.channel.endpoints();
+    for (let i = 0; i < all.length; i++) {
+      const endpoint = all[(this.next + i) % all.length];
       if (!endpoint) continue;
       try {
-        const a = await this.to(endpoint).call<{ endpoint: string | null }>(
+        const a = await this.ask<{ endpoint: string | null }>(
+          endpoint,
           'shards.whereIs',
           { shard },
-          { deadlineMs: Math.min(deadlineMs, Date.now() + FIND_MS) },
+          Math.min(deadlineMs, Date.now() + FIND_MS),
         );
         if (!a.endpoint) continue;
         this.holders.set(shardName(shard), a.endpoint);
@@ -109,7 +124,7 @@ export class PeerSide implements Side {
     }
     throw new NxnwError(
       'UNAVAILABLE',
-      `no process of platform ${this.platform} (${this.peer.endpoints.join(', ')}) says who holds shard ${shardName(shard)}`,
+      `no process of platform ${this.platform} (${all.join(', ') || 'none connected'}) says who holds shard ${shardName(shard)}`,
       {},
       last,
     );
@@ -118,15 +133,11 @@ export class PeerSide implements Side {
   async call<T>(method: string, shard: ShardId, body: Record<string, unknown>, deadlineMs: number): Promise<T> {
     const endpoint = await this.holder(shard, deadlineMs);
     try {
-      return await this.to(endpoint).call<T>(`shards.${method}`, body, { deadlineMs });
+      return await this.ask<T>(endpoint, `shards.${method}`, body, deadlineMs);
     } catch (e) {
       if (hasCode(e, 'NOT_OWNER', 'UNAVAILABLE')) this.forget(shard);
       throw e;
     }
-  }
-
-  close(): void {
-    this.connections.close();
   }
 }
 
@@ -146,21 +157,6 @@ export function peerLink(side: PeerSide, shard: ShardId, own: string): PeerLink 
     scan: (after, d) => call<ScanAnswer>('scan', { after }, d),
     confirm: (r, d) => call<ConfirmAnswer>('confirm', { ...r }, d),
     open: (image: SlotImage, d) => call<{ start: Position }>('open', { image }, d),
-    follow(from, signal) {
-      let send: ((a: FollowAck) => Promise<void>) | null = null;
-      async function* batches(): AsyncIterable<FollowBatch> {
-        const endpoint = await side.holder(shard, Date.now() + FIND_MS);
-        const stream = side.to(endpoint).open<FollowAck, FollowBatch>('shards.follow', signal);
-        send = (a) => stream.send(a);
-        try {
-          await stream.send({ shard, platform: own, from });
-          for await (const b of stream.answers) yield b;
-        } catch (e) {
-          side.forget(shard);
-          throw e;
-        }
-      }
-      return { batches: batches(), ack: async (durable) => send?.({ durable }) };
-    },
+    pull: (from, durable, d) => call<FollowBatch>('pull', { platform: own, from, durable }, d),
   };
 }

@@ -1,7 +1,7 @@
 import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
 import type { Store } from '../stores/port.js';
-import type { FollowAck, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
+import type { FollowBatch, LoadBegin, PullRequest, ScanAnswer } from './api.js';
 import { decodeEntry, terminalOf } from './entry.js';
 import type { ShardLog, SlotImage } from './log.js';
 import type { ShardState } from './state.js';
@@ -80,34 +80,13 @@ export class Source {
     return { rows, last, done, commitMs: recent ? this.commitMs : 0 };
   }
 
-  /** The log behind `from`, for as long as the caller listens. Nothing on this side waits for the follower. */
-  async *follow(
-    hello: FollowAck,
-    acks: AsyncIterable<FollowAck>,
-    state: () => ShardState | null,
-    signal: AbortSignal,
-  ): AsyncIterable<FollowBatch> {
-    const platform = hello.platform ?? '';
-    let cursor = hello.from ?? { epoch: 1, slot: 0 };
-    this.pins.set(platform, { at: cursor, seenMs: this.nowMs() });
-    void this.listen(platform, acks).catch(() => undefined);
-    while (!signal.aborted) {
-      const s = state();
-      if (!s) throw new NxnwError('NOT_OWNER', `shard ${shardName(this.shard)} is not held here any more`);
-      const images = await this.behind(cursor, s.end);
-      if (images === null) {
-        yield { images: [], end: s.end, endTsUs: s.tsUs, nowUs: this.nowUs(), reload: true };
-        return;
-      }
-      await fault('ship.sent', shardName(this.shard));
-      yield { images, end: s.end, endTsUs: s.tsUs, nowUs: this.nowUs(), reload: false };
-      cursor = images.at(-1)?.at ?? cursor;
-      if (comparePositions(cursor, s.end) >= 0) await s.changed(HEARTBEAT_MS);
-    }
-  }
-
-  private async listen(platform: string, acks: AsyncIterable<FollowAck>): Promise<void> {
-    for await (const a of acks) if (a.durable) this.pins.set(platform, { at: a.durable, seenMs: this.nowMs() });
+  /** The log behind `from`; waits a moment where there is nothing yet. Nothing on this side waits for the follower. */
+  async pull(r: PullRequest, state: ShardState): Promise<FollowBatch> {
+    this.pins.set(r.platform, { at: r.durable, seenMs: this.nowMs() });
+    if (comparePositions(r.from, state.end) >= 0) await state.changed(HEARTBEAT_MS);
+    const images = await this.behind(r.from, state.end);
+    await fault('ship.sent', shardName(this.shard));
+    return { images: images ?? [], end: state.end, endTsUs: state.tsUs, nowUs: this.nowUs(), reload: images === null };
   }
 
   /** Held slots behind a position, up to `end`, without a gap; null = they are truncated. */

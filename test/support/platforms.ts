@@ -102,12 +102,10 @@ async function freePort(ip: string): Promise<number> {
   });
 }
 
-/** Each learns how to reach the other, with a certificate that the other one issued. */
+/** `b` joins `a`, with a certificate that `a` issued. */
 export async function joinPlatforms(a: TestPlatform, b: TestPlatform): Promise<void> {
-  for (const [from, to] of [[a, b], [b, a]] as const) {
-    const tls = await issueCertificate(to.authority, { name: `peer:${from.id}`, hosts: [] });
-    for (const p of from.processes) p.setPeer({ platformId: to.id, endpoints: to.endpoints, tls });
-  } // prettier-ignore
+  const tls = await issueCertificate(a.authority, { name: `peer:${b.id}`, hosts: [] });
+  for (const p of b.processes) p.join({ platform: a.id, endpoints: a.endpoints, tls });
 }
 
 export function rootKey(app: string, kind: string, name: string): Key {
