@@ -186,6 +186,14 @@ export class ShardProcess {
     return [...this.hosts.values()].filter((h) => h.o.shard.app === app);
   }
 
+  all(): ShardHost[] {
+    return [...this.hosts.values()];
+  }
+
+  callMember<T>(endpoint: string, path: string, body: unknown, deadlineMs: number): Promise<T> {
+    return this.connections.to(endpoint).call<T>(path, body, { deadlineMs });
+  }
+
   host(shard: ShardId): ShardHost | undefined {
     return this.hosts.get(shardName(shard));
   }
