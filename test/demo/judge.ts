@@ -28,8 +28,8 @@ export async function judge(d: Demo): Promise<void> {
   d.screen.passing('the oracle reads the logs');
   const oracle = await check({ logs: logs.map(fileSource), dump: fileSource(dump) });
   const traffic = await sumTraffic({
-    logs: d.logs('client'),
-    lagLogs: d.logs('lag'),
+    logs: d.logs('client').map(fileSource),
+    lagLogs: d.logs('lag').map(fileSource),
     spans: spansOf(d.state.marks),
     isTarget: (instance) => isOn('green', instance),
   });

@@ -12,7 +12,7 @@ export interface StackFileOptions {
   readonly dnsKey: { readonly name: string; readonly secret: string };
 }
 
-const LINKED = ['stacks', 'examples', 'node_modules', '.tools'] as const;
+const LINKED = ['platform', 'migration', 'components', 'stacks', 'examples', 'node_modules', '.tools'] as const;
 
 /** Makes the folder of a project that uses this checkout's program. */
 export function makeProject(): void {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { fileSource } from '../oracle/index.js';
+import type { Source } from '../oracle/index.js';
 
 /** The lines that the clients wrote for the report; times in microseconds of the monotonic clock. */
 const reqLine = z.looseObject({
@@ -137,8 +137,8 @@ class SpanWork {
  * @param o.isTarget whether an instance (`127.1.2.101:9100`) belongs to the target platform
  */
 export async function sumTraffic(o: {
-  readonly logs: readonly string[];
-  readonly lagLogs: readonly string[];
+  readonly logs: readonly Source[];
+  readonly lagLogs: readonly Source[];
   readonly spans: readonly Span[];
   isTarget(instance: string): boolean;
 }): Promise<Traffic> {
@@ -151,7 +151,7 @@ export async function sumTraffic(o: {
 
   for (const [client, log] of o.logs.entries()) {
     let address = '';
-    for await (const value of fileSource(log).read()) {
+    for await (const value of log.read()) {
       const kind = typeof value === 'object' && value !== null && 'k' in value ? value.k : '';
       if (kind === 'dns') {
         const d = dnsLine.parse(value);
@@ -202,10 +202,10 @@ interface Gap {
   readonly gapUs: number;
 }
 
-async function longGaps(logs: readonly string[]): Promise<Gap[]> {
+async function longGaps(logs: readonly Source[]): Promise<Gap[]> {
   const gaps: Gap[] = [];
   for (const log of logs)
-    for await (const value of fileSource(log).read()) {
+    for await (const value of log.read()) {
       const line = lagLine.parse(value);
       if (line.k === 'gap') gaps.push({ at: line.at, gapUs: line.gapUs });
     }

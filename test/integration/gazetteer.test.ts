@@ -85,8 +85,8 @@ describe('the gazetteer under load, and the oracle over its store', function () 
     await fleet.stop();
     fleetLogs = fleet.logs;
     const traffic = await sumTraffic({
-      logs: fleet.logs,
-      lagLogs: [fleet.lagLog],
+      logs: fleet.logs.map(fileSource),
+      lagLogs: [fileSource(fleet.lagLog)],
       spans: [{ name: 'all', fromUs: 0, toUs: Infinity }],
       isTarget: (instance) => instance.startsWith('127.36.20.102'),
     });

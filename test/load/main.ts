@@ -11,10 +11,14 @@ function main(): void {
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   process.on('disconnect', stop);
-  client
+  void client
     .run()
     .then(() => {
       if (process.connected) process.send?.(client.stats());
+    })
+    .catch((e: unknown) => {
+      process.stderr.write(`load: ${String(e)}\n`);
+      process.exitCode = 1;
     })
     .finally(() => {
       clearInterval(tell);
