@@ -17,7 +17,10 @@ const provider: pulumi.dynamic.ResourceProvider = {
     const engine: Engine = require('@nxnw/migration/resources/engines/machines');
     const found = await engine.readMachine(props);
     if (!found.there) return { id: '', props: {} };
-    return found.running ? { id, props } : { id, props, inputs: { ...props, running: false } };
+    if (found.running) return { id, props };
+    // Drift shows only when both inputs and outputs say what was found.
+    const ended = { ...props, running: false };
+    return { id, props: ended, inputs: ended };
   },
   async diff(_id, olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/machines');

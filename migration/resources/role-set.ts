@@ -20,8 +20,9 @@ const provider: pulumi.dynamic.ResourceProvider = {
     const engine: Engine = require('@nxnw/migration/resources/engines/roles');
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
     return guarded(async () => {
-      const inputs = await engine.readRoles(props);
-      return { id, props, inputs };
+      // Drift shows only when both inputs and outputs say what was found.
+      const found = await engine.readRoles(props);
+      return { id, props: found, inputs: found };
     });
   },
   async diff(_id, olds, news) {
