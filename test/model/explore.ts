@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 
 /**
- * Offers a step: its label, and what it does to a copy of the state. The copy is written down at once, so it may share
- * parts with the state that it came from, but must not change them.
+ * Offers a step: its label, and what it does to a copy of the state. The copy shares its parts with the state that it
+ * came from, so a model declares everything inside its state readonly and replaces what changes.
  */
 export type Go<S> = (label: string, change: (t: S) => void) => void;
 
 /** A protocol as a graph of states. States are plain JSON values. */
-export interface Model<S> {
+export interface Model<S extends object> {
   readonly init: S;
   /** Offers every step that can be taken from `s`. */
   next(s: S, go: Go<S>): void;
@@ -33,9 +33,9 @@ const MAX_STATES = 3_000_000;
 
 /**
  * Looks at every reachable state, breadth first: the first counterexample is a shortest one. A state is kept as the text
- * that tells it from others, and made from it when it is its turn.
+ * that tells it from others, and made from that when its turn comes.
  */
-export function explore<S>(model: Model<S>): Result {
+export function explore<S extends object>(model: Model<S>): Result {
   const ids = new Map<string, number>();
   const texts: string[] = [];
   const parents: number[] = [];
@@ -71,7 +71,7 @@ export function explore<S>(model: Model<S>): Result {
     witnessed ||= model.witness?.(state) ?? true;
     if (model.live?.(state)) living.push(i);
     model.next(state, (label, change) => {
-      const t: S = JSON.parse(text);
+      const t = { ...state };
       change(t);
       reach(JSON.stringify(t), i, label);
     });
@@ -143,7 +143,11 @@ export interface Expected {
  * One test for each variant of a protocol: the right ones must hold in every state, and each known mistake must be
  * found, which shows that the model can see it.
  */
-export function variants<S, V extends Expected>(title: string, model: (v: V) => Model<S>, all: readonly V[]): void {
+export function variants<S extends object, V extends Expected>(
+  title: string,
+  model: (v: V) => Model<S>,
+  all: readonly V[],
+): void {
   describe(`model ${title}`, function () {
     this.timeout(120_000);
     for (const variant of all) {

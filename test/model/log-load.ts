@@ -41,16 +41,16 @@ interface Scan {
 }
 
 interface State {
-  log: Write[];
+  log: readonly Write[];
   applied: number;
-  n2: Partial<Record<Key, Row>>;
+  n2: Readonly<Partial<Record<Key, Row>>>;
   /** Index rows of A by value. */
-  idx: Record<number, { readonly v: number; readonly on: boolean }>;
+  idx: Readonly<Record<number, { readonly v: number; readonly on: boolean }>>;
   gen: number;
   scan: Scan | null;
   redo: number | null;
   /** Writes of a receiver that is dead; `drop` also removes the index row of that value. */
-  wires: { readonly x: Write; readonly gen: number; readonly drop: number | null }[];
+  wires: readonly { readonly x: Write; readonly gen: number; readonly drop: number | null }[];
   died: number;
   restarts: number;
   pruned: number;
@@ -61,18 +61,22 @@ const valueOf = (x: Row): number => x.v % 2;
 const show = (x: Row | undefined): string => (!x ? 'nothing' : x.del ? `deleted@${x.v}` : `put@${x.v}`);
 const live = (x: Row | undefined): number => (x && !x.del ? x.v : 0);
 
+function without(rows: State['n2'], k: Key): State['n2'] {
+  const { [k]: _, ...rest } = rows;
+  return rest;
+}
+
 export function load(v: Load): Model<State> {
   /** N1's row of a key after the first `upto` commits. */
   const n1 = (s: State, k: Key, upto: number): Write | undefined => s.log.slice(0, upto).findLast((x) => x.k === k);
 
   const putIndex = (t: State, value: number, version: number, on: boolean): void => {
-    if (!v.idxGuard || version >= (t.idx[value]?.v ?? 0)) t.idx[value] = { v: version, on };
+    if (!v.idxGuard || version >= (t.idx[value]?.v ?? 0)) t.idx = { ...t.idx, [value]: { v: version, on } };
   };
   const putRow = (t: State, x: Write): void => {
     const old = t.n2[x.k] ?? NOTHING;
     if (v.guard && x.v <= old.v) return;
-    if (!v.guard && x.del) delete t.n2[x.k];
-    else t.n2[x.k] = { v: x.v, del: x.del };
+    t.n2 = !v.guard && x.del ? without(t.n2, x.k) : { ...t.n2, [x.k]: { v: x.v, del: x.del } };
     if (x.k !== 'A') return;
     if (live(old) && (x.del || valueOf(old) !== valueOf(x))) putIndex(t, valueOf(old), x.v, false);
     if (!x.del) putIndex(t, valueOf(x), x.v, true);
@@ -83,7 +87,10 @@ export function load(v: Load): Model<State> {
     for (const k of KEYS) {
       for (const del of [false, true]) {
         if (n >= v.ops || (del && !live(n1(s, k, n)))) continue;
-        go(`N1 commits ${del ? 'delete' : 'put'} ${k}@${n + 1}`, (t) => void t.log.push({ k, v: n + 1, del }));
+        go(
+          `N1 commits ${del ? 'delete' : 'put'} ${k}@${n + 1}`,
+          (t) => void (t.log = [...t.log, { k, v: n + 1, del }]),
+        );
       }
     }
     if (s.applied < n) go(`N1 applies ${s.applied + 1}`, (t) => void t.applied++);
@@ -135,7 +142,7 @@ export function load(v: Load): Model<State> {
     if (scan && read && live(read))
       go(`receiver dies, scanned ${read.k}@${read.v} still on its way; another goes on`, (t) => {
         t.died++;
-        t.wires.push({ x: read, gen: t.gen, drop: null });
+        t.wires = [...t.wires, { x: read, gen: t.gen, drop: null }];
         t.scan = { ...scan, read: null };
       });
     const redo = s.redo ?? 0;
@@ -145,14 +152,14 @@ export function load(v: Load): Model<State> {
         t.died++;
         const before = n1(t, x.k, redo - 1);
         const drops = x.k === 'A' && before && live(before) && (x.del || valueOf(before) !== valueOf(x));
-        t.wires.push({ x, gen: t.gen, drop: drops ? valueOf(before) : null });
+        t.wires = [...t.wires, { x, gen: t.gen, drop: drops ? valueOf(before) : null }];
       });
   };
 
   const late = (s: State, go: Go<State>): void => {
     s.wires.forEach((w, i) =>
       go(`late: ${w.x.del ? 'delete' : 'put'} ${w.x.k}@${w.x.v} lands`, (t) => {
-        t.wires.splice(i, 1);
+        t.wires = t.wires.toSpliced(i, 1);
         if (w.gen !== t.gen) return;
         if (w.drop !== null) putIndex(t, w.drop, w.x.v, false);
         putRow(t, w.x);
@@ -162,7 +169,7 @@ export function load(v: Load): Model<State> {
       if (!v.prune || !s.n2[k]?.del || s.pruned >= 1) continue;
       go(`N2 prunes the delete record of ${k}`, (t) => {
         t.pruned++;
-        delete t.n2[k];
+        t.n2 = without(t.n2, k);
       });
     }
   };

@@ -1,4 +1,5 @@
 import type { Go, Model } from './explore.js';
+import { held, last, put, remove, show, slot, type Place, type Segments } from './segments.js';
 
 /**
  * The log of ONE shard as the only authority, in one platform. Segment e is write-once slots e.0, e.1, …; e.0 is
@@ -28,10 +29,6 @@ export interface Ownership {
 }
 
 type Process = 1 | 2 | 3;
-interface Place {
-  readonly e: number;
-  readonly k: number;
-}
 type Entry =
   | { readonly t: 'START' | 'END'; readonly by: Process }
   | { readonly t: 'C'; readonly by: Process; readonly id: number };
@@ -52,28 +49,24 @@ type Phase =
   | Serving;
 
 interface State {
-  log: Record<string, Entry>;
+  log: Segments<Entry>;
   /** Appends on their way. */
-  wires: (Place & { readonly x: Entry })[];
-  rows: number[];
+  wires: readonly (Place & { readonly x: Entry })[];
+  rows: readonly number[];
   ck: Place;
-  ckWires: Place[];
-  acked: { readonly id: number; readonly saw: readonly number[]; readonly must: readonly number[] }[];
-  aborted: number[];
+  ckWires: readonly Place[];
+  acked: readonly { readonly id: number; readonly saw: readonly number[]; readonly must: readonly number[] }[];
+  aborted: readonly number[];
   commits: number;
   cut: number;
   resends: number;
-  p: Record<Process, Phase>;
+  p: Readonly<Record<Process, Phase>>;
 }
 
-const show = (e: number, k: number): string => `${e}.${k}`;
-const placeOf = (key: string): Place => {
-  const [e = 0, k = 0] = key.split('.').map(Number);
-  return { e, k };
-};
-const slot = (s: State, e: number, k: number): Entry | undefined => s.log[show(e, k)];
-const last = (s: State, e: number): number =>
-  Math.max(-1, ...Object.keys(s.log).map(placeOf).filter((x) => x.e === e).map((x) => x.k)); // prettier-ignore
+const becomes = (t: State, n: Process, phase: Phase): void => void (t.p = { ...t.p, [n]: phase });
+const send = (t: State, e: number, k: number, x: Entry): void => void (t.wires = [...t.wires, { e, k, x }]);
+const apply = (t: State, commits: readonly number[]): void =>
+  void (t.rows = [...new Set([...t.rows, ...commits])].sort());
 
 interface Walk extends Place {
   readonly saw: number[];
@@ -87,24 +80,24 @@ export function ownership(v: Ownership): Model<State> {
     const saw = [...s.rows];
     let { e, k } = ck;
     for (;;) {
-      const x = slot(s, e, k);
-      if (v.check && (!x || x.t === 'END') && last(s, e) > k) return { saw, e, k, stop: 'hole' }; // behind the truncation
+      const x = slot(s.log, e, k);
+      if (v.check && (!x || x.t === 'END') && last(s.log, e) > k) return { saw, e, k, stop: 'hole' }; // behind the truncation
       if (!x) return { saw, e, k, stop: 'open' };
       if (x.t === 'C' && !saw.includes(x.id)) saw.push(x.id);
       if (x.t !== 'END') k++;
-      else if (!slot(s, e + 1, 0)) return { saw, e, k, stop: 'ended', end: x };
+      else if (!slot(s.log, e + 1, 0)) return { saw, e, k, stop: 'ended', end: x };
       else [e, k] = [e + 1, 0];
     }
   };
 
   const owns = (s: State, n: Process, q: Serving, go: Go<State>): void => {
     const here = show(q.e, q.k);
-    const x = slot(s, q.e, q.k);
+    const x = slot(s.log, q.e, q.k);
     if (q.pend === null && s.commits < v.commits)
       go(`P${n}: appends commit c${s.commits + 1} at ${here}`, (t) => {
         t.commits++;
-        t.p[n] = { ...q, pend: t.commits, must: t.acked.map((a) => a.id) };
-        t.wires.push({ e: q.e, k: q.k, x: { t: 'C', by: n, id: t.commits } });
+        becomes(t, n, { ...q, pend: t.commits, must: t.acked.map((a) => a.id) });
+        send(t, q.e, q.k, { t: 'C', by: n, id: t.commits });
       });
     if (q.pend !== null && x) finds(n, q, x, go);
     if (q.pend !== null && !x) {
@@ -112,37 +105,35 @@ export function ownership(v: Ownership): Model<State> {
       if (v.unknown === 'resend' && s.resends < v.resends)
         go(`P${n}: no answer, slot empty, sends the same again`, (t) => {
           t.resends++;
-          t.wires.push({ e: q.e, k: q.k, x: { t: 'C', by: n, id } });
+          send(t, q.e, q.k, { t: 'C', by: n, id });
         });
       if (v.unknown === 'abort')
         go(`P${n}: no answer, slot empty: answers ABORTED for c${id}`, (t) => {
-          t.aborted.push(id);
-          t.p[n] = { ...q, pend: null };
+          t.aborted = [...t.aborted, id];
+          becomes(t, n, { ...q, pend: null });
         });
       if (v.unknown === 'skip')
         go(`P${n}: no answer, slot empty: goes on at the next slot`, (t) => {
-          t.p[n] = { ...q, pend: null, k: q.k + 1 };
+          becomes(t, n, { ...q, pend: null, k: q.k + 1 });
         });
     }
     if (q.pend === null && q.saw.some((c) => !s.rows.includes(c)))
       go(
         `P${n}: applies {${q.saw.join()}}${v.ckpt === 'cell' ? `, sends checkpoint ${show(q.e, q.k - 1)}` : ''}`,
         (t) => {
-          t.rows = [...new Set([...t.rows, ...q.saw])].sort();
-          if (v.ckpt === 'cell') t.ckWires.push({ e: q.e, k: q.k - 1 });
+          apply(t, q.saw);
+          if (v.ckpt === 'cell') t.ckWires = [...t.ckWires, { e: q.e, k: q.k - 1 }];
         },
       );
     // Truncates what it has applied, never its newest entry.
     if (s.cut < 1 && q.k > 0 && q.saw.every((c) => s.rows.includes(c)))
       go(`P${n}: truncates below ${show(q.e, q.k - 1)}`, (t) => {
         t.cut++;
-        t.log = Object.fromEntries(
-          Object.entries(t.log).filter(([key, entry]) => {
-            const { e, k } = placeOf(key);
-            const old = e < q.e || (e === q.e && k < q.k - 1);
-            return !old || (v.keep !== 'none' && (entry.t === 'END' || (v.keep === 'both' && k === 0)));
-          }),
-        );
+        for (const { e, k, x: entry } of held(t.log)) {
+          const old = e < q.e || (e === q.e && k < q.k - 1);
+          const kept = v.keep !== 'none' && (entry.t === 'END' || (v.keep === 'both' && k === 0));
+          if (old && !kept) t.log = remove(t.log, e, k);
+        }
         if (v.ckpt === 'log') t.ck = t.ck.e > q.e ? t.ck : { e: q.e, k: q.k - 1 };
       });
   };
@@ -152,29 +143,29 @@ export function ownership(v: Ownership): Model<State> {
     const here = show(q.e, q.k);
     if (x.t === 'C' && x.id === q.pend)
       go(`P${n}: slot ${here} holds its c${x.id}: acknowledged`, (t) => {
-        t.acked.push({ id: x.id, saw: q.saw, must: q.must ?? [] });
-        t.p[n] = { ...q, saw: [...q.saw, x.id], k: q.k + 1, pend: null };
+        t.acked = [...t.acked, { id: x.id, saw: q.saw, must: q.must ?? [] }];
+        becomes(t, n, { ...q, saw: [...q.saw, x.id], k: q.k + 1, pend: null });
       });
     else if (x.t === 'C' && x.by === n)
       go(`P${n}: slot ${here} holds its old c${x.id}: goes on`, (t) => {
-        t.p[n] = { ...q, saw: [...q.saw, x.id], k: q.k + 1 };
+        becomes(t, n, { ...q, saw: [...q.saw, x.id], k: q.k + 1 });
       });
     else
       go(`P${n}: slot ${here} is another's ${x.t}: stops`, (t) => {
-        t.p[n] = { at: 'gone' };
+        becomes(t, n, { at: 'gone' });
       });
   };
 
   const appendsEnd = (t: State, n: Process, e: number, k: number, ck: Place): void => {
-    t.p[n] = { at: 'end', e, k, ck };
-    t.wires.push({ e, k, x: { t: 'END', by: n } });
+    becomes(t, n, { at: 'end', e, k, ck });
+    send(t, e, k, { t: 'END', by: n });
   };
   const appendsStart = (t: State, n: Process, e: number, ck: Place): void => {
-    t.p[n] = { at: 'start', e, ck };
-    t.wires.push({ e, k: 0, x: { t: 'START', by: n } });
+    becomes(t, n, { at: 'start', e, ck });
+    send(t, e, 0, { t: 'START', by: n });
   };
   const readsAgain = (t: State, n: Process): void => {
-    t.p[n] = { at: 'read', ck: t.ck };
+    becomes(t, n, { at: 'read', ck: t.ck });
   };
 
   const takesOver = (s: State, n: Process, q: Phase, go: Go<State>): void => {
@@ -196,27 +187,27 @@ export function ownership(v: Ownership): Model<State> {
         );
     }
     if (q.at === 'end') {
-      const x = slot(s, q.e, q.k);
+      const x = slot(s.log, q.e, q.k);
       if (!x) return;
       const here = show(q.e, q.k);
       const won = x.t === 'END' && x.by === n;
-      const hole = v.check && last(s, q.e) > q.k;
+      const hole = v.check && last(s.log, q.e) > q.k;
       if (won && !hole && v.start)
         go(`P${n}: its END holds ${here}; appends START ${show(q.e + 1, 0)}`, (t) => appendsStart(t, n, q.e + 1, q.ck));
       else if (won && !hole)
         go(`P${n}: its END holds ${here}; serves segment ${q.e + 1}`, (t) => {
-          t.p[n] = { at: 'serve', e: q.e + 1, k: 0, saw: walk(t, v.reread ? t.ck : q.ck).saw, pend: null };
+          becomes(t, n, { at: 'serve', e: q.e + 1, k: 0, saw: walk(t, v.reread ? t.ck : q.ck).saw, pend: null });
         });
       else go(`P${n}: END ${won ? 'is in a hole' : `lost at ${here} to ${x.t}`}; reads again`, (t) => readsAgain(t, n));
     }
     if (q.at === 'start') {
-      const x = slot(s, q.e, 0);
+      const x = slot(s.log, q.e, 0);
       if (x?.by === n && x.t === 'START')
         go(`P${n}: its START holds ${show(q.e, 0)}: replays and serves`, (t) => {
           const { saw } = walk(t, v.reread ? t.ck : q.ck);
-          t.p[n] = { at: 'serve', e: q.e, k: 1, saw, pend: null };
+          becomes(t, n, { at: 'serve', e: q.e, k: 1, saw, pend: null });
           if (v.ckpt === 'log' && t.ck.e < q.e) {
-            t.rows = [...new Set([...t.rows, ...saw])].sort();
+            apply(t, saw);
             t.ck = { e: q.e, k: 0 };
           }
         });
@@ -227,14 +218,14 @@ export function ownership(v: Ownership): Model<State> {
   const landings = (s: State, go: Go<State>): void => {
     s.wires.forEach((w, i) => {
       const what = w.x.t === 'C' ? `C c${w.x.id}` : `${w.x.t} of P${w.x.by}`;
-      go(`store: ${what} ${slot(s, w.e, w.k) ? 'refused' : 'lands'} at ${show(w.e, w.k)}`, (t) => {
-        t.wires.splice(i, 1);
-        t.log[show(w.e, w.k)] ??= w.x;
+      go(`store: ${what} ${slot(s.log, w.e, w.k) ? 'refused' : 'lands'} at ${show(w.e, w.k)}`, (t) => {
+        t.wires = t.wires.toSpliced(i, 1);
+        t.log = put(t.log, w.e, w.k, w.x);
       });
     });
     s.ckWires.forEach((w, i) =>
       go(`store: checkpoint ${show(w.e, w.k)} lands`, (t) => {
-        t.ckWires.splice(i, 1);
+        t.ckWires = t.ckWires.toSpliced(i, 1);
         t.ck = w;
       }),
     );
@@ -242,7 +233,7 @@ export function ownership(v: Ownership): Model<State> {
 
   return {
     init: {
-      log: { '1.0': { t: 'START', by: 1 } },
+      log: [[], [{ t: 'START', by: 1 }]],
       wires: [],
       rows: [],
       ck: { e: 1, k: 0 },
