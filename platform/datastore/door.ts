@@ -22,6 +22,9 @@ import { answeredError } from './status.js';
 import { decodeToken } from './tokens.js';
 import { TransactionTable } from './transactions.js';
 
+/** Given to the shards' own answer to a deadline, which says more. */
+const LATE_MS = 200;
+
 export interface DoorLogger {
   warn(fields: Readonly<Record<string, unknown>>, event: string): void;
   error(fields: Readonly<Record<string, unknown>>, event: string): void;
@@ -131,7 +134,8 @@ class DoorRequests {
     this.bytes += raw.length;
     this.o.metrics?.inFlight(this.count);
     try {
-      return await this.routed(method, raw, Math.min(deadlineMs, Date.now() + maxDeadlineMs), forwarded);
+      const byMs = Math.min(deadlineMs, Date.now() + maxDeadlineMs);
+      return await within(byMs, method, this.routed(method, raw, byMs, forwarded));
     } finally {
       this.count--;
       this.bytes -= raw.length;
@@ -174,6 +178,21 @@ class DoorRequests {
 
   close(): void {
     this.closing = true;
+  }
+}
+
+/** Answers by the deadline, whatever the work does; its outcome is then unknown to the client. */
+async function within(deadlineMs: number, method: Method, work: Promise<Buffer>): Promise<Buffer> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, fail) => {
+    const error = () =>
+      fail(new NxnwError('DEADLINE_EXCEEDED', `${method}: no answer from the shards within the deadline`));
+    timer = setTimeout(error, Math.max(0, deadlineMs - Date.now()) + LATE_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -23,9 +23,9 @@ import { allShards, checkDeadline } from './service.js';
 import type { Call, Service } from './service.js';
 import { shardOf } from './token.js';
 
-const MERGE_LIMITS = { minAsk: 20, maxAsk: 500, maxAskBytes: 1 << 20 };
+const MERGE_LIMITS = { minAsk: 10, maxAsk: 500, maxAskBytes: 1 << 20, maxRows: 20_000 };
 /** Positions carry no entity, so that more of them are skipped or counted at once. */
-const SKIP_LIMITS = { minAsk: 200, maxAsk: 2000, maxAskBytes: 1 << 20 };
+const SKIP_LIMITS = { minAsk: 200, maxAsk: 2000, maxAskBytes: 1 << 20, maxRows: 20_000 };
 const SKIP_STRETCH = 5000;
 /** Kept from the deadline for the answer's way back. */
 const ANSWER_MS = 250;

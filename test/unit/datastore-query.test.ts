@@ -173,7 +173,7 @@ class Db {
   }
 
   /** All pages of a query, `pageSize` results each; keys in hex. */
-  async run(query: object, pageSize: number, namespace = ''): Promise<string[]> {
+  async run(query: object, pageSize: number, maxRows: number, namespace = ''): Promise<string[]> {
     const partition = { project: PROJECT, database: '', namespace };
     const found: string[] = [];
     let cursor: Buffer = Buffer.alloc(0);
@@ -194,7 +194,7 @@ class Db {
           expired: () => false,
         },
         (shard, q, atUs) => this.client.query(shard, q, atUs, Date.now() + 10_000),
-        { minAsk: 2, maxAsk: 50, maxAskBytes: 1 << 20 },
+        { minAsk: 2, maxAsk: 50, maxAskBytes: 1 << 20, maxRows },
       );
       for (const r of stretch.results) found.push(r.key?.toString('hex') ?? '');
       if (stretch.next === null) return found;
@@ -266,7 +266,7 @@ describe('datastore queries', function () {
     const seed = Number(process.env['NXNW_SEED'] ?? 7);
     const random = seeded(seed);
     let compared = 0;
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 6; round++) {
       const db = await randomDb(random, 250);
       const docs = [...db.docs.values()];
       for (let n = 0; n < 40; n++) {
@@ -303,9 +303,10 @@ describe('datastore queries', function () {
         );
         const query = { kind: [{ name: kind }], order, ...(test.all.length ? { filter: filter(test) } : {}) };
         const pageSize = pick(random, [1, 3, 7, 1000]);
+        const maxRows = pick(random, [1, 5, 40, 10_000]);
         let actual: string[];
         try {
-          actual = await db.run(query, pageSize);
+          actual = await db.run(query, pageSize, maxRows);
         } catch (e) {
           throw new Error(`seed ${seed}: ${JSON.stringify(query)}`, { cause: e });
         }
@@ -320,11 +321,11 @@ describe('datastore queries', function () {
         assert.deepEqual(
           show(actual),
           show(expected),
-          `seed ${seed}, round ${round}, query ${n}, page ${pageSize}: ${JSON.stringify({ test, unique, keyDescending }, (_, v) => (typeof v === 'bigint' ? String(v) : v))}`,
+          `seed ${seed}, round ${round}, query ${n}, page ${pageSize}, rows ${maxRows}: ${JSON.stringify({ test, unique, keyDescending }, (_, v) => (typeof v === 'bigint' ? String(v) : v))}`,
         );
         compared += expected.length ? 1 : 0;
       }
     }
-    assert.ok(compared > 150, `only ${compared} queries had results`);
+    assert.ok(compared > 80, `only ${compared} queries had results`);
   });
 });

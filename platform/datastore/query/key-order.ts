@@ -2,36 +2,46 @@ import { NxnwError } from '../../errors.js';
 import { decodeBytes, inverted, justAfter } from '../bytes.js';
 import type { Run } from './run.js';
 import { keyComponent } from './evaluate.js';
+import type { ShardQuery } from './shard-query.js';
 import { conjunctStream, targetBehind, union } from './streams.js';
-import type { KeyStream, Order } from './streams.js';
+import type { Budget, KeyStream, Order } from './streams.js';
 
-/** Candidates of all conjunctions in key order, between the query's paging bounds if its order is by key. */
-export function candidates(run: Run, keys: { from: Buffer | null; to: Buffer | null }, order: Order): KeyStream {
-  const { query, reader, budget } = run;
+/** Candidates of all conjunctions in key order, between the given keys. */
+export function candidates(
+  run: Run,
+  keys: { from: Buffer | null; to: Buffer | null },
+  order: Order,
+  budget: Budget,
+): KeyStream {
+  const { query, reader } = run;
   return union(
     query.anyOf.map((c) => conjunctStream(c, query, keys, order, reader, budget)),
     order,
   );
 }
 
-/** Key bounds for the positions of a descending key order; null where the position holds no whole key. */
-function keyOf(position: Buffer | null): Buffer | null {
-  if (position === null) return null;
+/** The key of a position in descending key order, and whether the position lies behind that key's own. */
+function keyAt(position: Buffer): { readonly key: Buffer; readonly behind: boolean } {
   try {
-    return decodeBytes(inverted(position), 0).raw;
+    const { raw, next } = decodeBytes(inverted(position), 0);
+    return { key: raw, behind: position.length > next };
   } catch (e) {
     throw new NxnwError('INVALID_ARGUMENT', 'the cursor does not belong to a query in descending key order', {}, e);
   }
+}
+
+/** Keys between the query's paging bounds. */
+function pagedKeys({ from, to, keyDescending }: ShardQuery): { from: Buffer | null; to: Buffer | null } {
+  if (!keyDescending) return { from, to };
+  const upper = from && keyAt(from);
+  return { from: to && keyAt(to).key, to: upper && (upper.behind ? upper.key : justAfter(upper.key)) };
 }
 
 /** Runs a query ordered by key alone. Answers the frontier. */
 export async function inKeyOrder(run: Run): Promise<Buffer | null> {
   const { query } = run;
   const order: Order = query.keyDescending ? 'desc' : 'asc';
-  const upper = keyOf(query.keyDescending ? query.from : null);
-  const stream = query.keyDescending
-    ? candidates(run, { from: keyOf(query.to), to: upper && justAfter(upper) }, order)
-    : candidates(run, { from: query.from, to: query.to }, order);
+  const stream = candidates(run, pagedKeys(query), order, run.budget);
   try {
     for (let target: Buffer | null = null; ;) {
       const chunk: Buffer[] = [];

@@ -1,3 +1,5 @@
+import { NxnwError } from '../../errors.js';
+import { shardName } from '../../shards/types.js';
 import type { Authority, ShardId } from '../../shards/types.js';
 import { justAfter } from '../bytes.js';
 import { decodeBatch, encodeQuery } from './shard-query.js';
@@ -16,6 +18,8 @@ export interface MergeLimits {
   readonly maxAsk: number;
   /** Bytes of entities asked of one shard at once. */
   readonly maxAskBytes: number;
+  /** Index rows that a shard reads, about, before it answers what it has. */
+  readonly maxRows: number;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -52,6 +56,8 @@ class Source {
   async fill(ask: Ask, query: Omit<ShardQuery, 'format' | 'from'>): Promise<void> {
     const from = this.frontier?.length ? this.frontier : null;
     const answer = decodeBatch((await ask(this.shard, encodeQuery({ ...query, from }), this.atUs)).batch);
+    if (answer.results.length === 0 && answer.frontier && answer.frontier.compare(from ?? EMPTY) <= 0)
+      throw new NxnwError('INTERNAL', `shard ${shardName(this.shard)} answered a query without any progress`);
     this.atUs ??= answer.atUs;
     this.queue = [...this.queue.slice(this.used), ...answer.results];
     this.used = 0;
@@ -87,7 +93,15 @@ export async function nextStretch(r: StretchRequest, ask: Ask, limits: MergeLimi
     Math.min(limits.maxAsk, Math.max(Math.min(left, limits.minAsk), Math.ceil((left * 1.5) / r.shards.length)));
   const fill = (which: readonly Source[], left: number) =>
     Promise.all(
-      which.map((s) => s.fill(ask, { ...r.query, to: r.to, maxResults: share(left), maxBytes: limits.maxAskBytes })),
+      which.map((s) =>
+        s.fill(ask, {
+          ...r.query,
+          to: r.to,
+          maxResults: share(left),
+          maxBytes: limits.maxAskBytes,
+          maxRows: limits.maxRows,
+        }),
+      ),
     );
 
   const results: ShardResult[] = [];

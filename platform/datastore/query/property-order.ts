@@ -10,8 +10,13 @@ import type { QueryOrder, ShardQuery } from './shard-query.js';
 import { Smallest } from './smallest.js';
 import { targetBehind } from './streams.js';
 
-/** Candidates by equality filters up to this many are fetched and sorted instead of scanning the ordered property. */
-const SORTED_CANDIDATES = 1000;
+/**
+ * Up to this many candidates by equality filters, found in this many index rows, are fetched and sorted instead of
+ * scanning the ordered property; and never more than a share of the run's rows, so that looking for them costs little.
+ */
+const SORTED_CANDIDATES = 500;
+const SORTED_ROWS = 2000;
+const SORTED_SHARE = 8;
 /** Entities that may share the first ordered value when there are more orders to sort them by. */
 const MAX_TIED = 50_000;
 /** Behind every position that begins with a given value component, before every other greater position. */
@@ -72,8 +77,9 @@ function resumeExactly(rows: Bounds, order: QueryOrder, from: Buffer): Bounds {
   const plain = inverted(from);
   const n = valueLength(plain);
   if (from.length <= n + 1) return wide;
-  const row = Buffer.concat([plain.subarray(0, n), decodeBytes(plain, n).raw]);
-  const end = justAfter(row);
+  const key = decodeBytes(plain, n);
+  const row = Buffer.concat([plain.subarray(0, n), key.raw]);
+  const end = from.length > key.next ? row : justAfter(row);
   return { from: wide.from, to: wide.to && end.compare(wide.to) > 0 ? wide.to : end };
 }
 
@@ -93,12 +99,13 @@ export async function byProperty(run: Run): Promise<Buffer | null> {
 /** All candidates of the equality filters if they are few, else null. */
 async function fewCandidates(run: Run): Promise<Buffer[] | null> {
   const keys: Buffer[] = [];
-  const stream = candidates(run, { from: null, to: null }, 'asc');
+  const budget = { rows: Math.min(SORTED_ROWS, run.query.maxRows / SORTED_SHARE) };
+  const stream = candidates(run, { from: null, to: null }, 'asc', budget);
   try {
     for (let target: Buffer | null = null; keys.length <= SORTED_CANDIDATES;) {
       const found = await stream.seek(target);
       if (!found) return keys;
-      if (!found.sure || run.budget.rows <= 0) return null;
+      if (!found.sure || budget.rows <= 0) return null;
       keys.push(found.key);
       target = targetBehind(found.key, 'asc');
     }

@@ -7,8 +7,6 @@ import type { Evaluator } from './evaluate.js';
 import type { ShardQuery, ShardResult } from './shard-query.js';
 import type { Budget } from './streams.js';
 
-/** Index rows that one run reads at most before it answers what it has. */
-const ROWS_PER_RUN = 20_000;
 /** Entities fetched between two looks at the event loop. */
 export const CHUNK = 64;
 
@@ -18,7 +16,7 @@ export interface PlacedResult extends ShardResult {
 
 /** One run of a query at an owner: its reader, its budget and the results so far. */
 export class Run {
-  readonly budget: Budget = { rows: ROWS_PER_RUN };
+  readonly budget: Budget;
   readonly results: ShardResult[] = [];
   private bytes = 0;
   private readonly evaluate: Evaluator;
@@ -28,6 +26,7 @@ export class Run {
     readonly reader: ShardReader,
     private readonly signal: AbortSignal,
   ) {
+    this.budget = { rows: query.maxRows };
     this.evaluate = evaluator(query);
   }
 

@@ -38,6 +38,8 @@ const shardQuery = z.object({
   /** At most this many results and, after the first, this many bytes of entities. */
   maxResults: z.number().int().positive(),
   maxBytes: z.number().int().positive(),
+  /** Index rows that one run reads, about, before it answers what it has. */
+  maxRows: z.number().int().positive(),
   /** What a result carries besides its position. */
   carry: z.enum(['position', 'key', 'entity']),
 });
