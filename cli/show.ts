@@ -18,8 +18,9 @@ export function showProgress(p: Progress): string {
   const n = (x: number): string => Math.round(x).toLocaleString('en-US');
   const share = p.total === null || p.total === 0 ? '' : `${Math.floor((100 * p.done) / p.total)} % `;
   const parts = [`${share}${n(p.done)} / ${p.total === null ? '?' : n(p.total)} ${p.unit} (${p.basis})`];
-  if (p.ratePerS1m !== null)
-    parts.push(`${n(p.ratePerS1m)}/s${p.ratePerSMean === null ? '' : ` (mean ${n(p.ratePerSMean)}/s)`}`);
+  const mean = p.ratePerSMean === null ? null : `mean ${n(p.ratePerSMean)}/s`;
+  if (p.ratePerS1m !== null) parts.push(`${n(p.ratePerS1m)}/s${mean === null ? '' : ` (${mean})`}`);
+  else if (mean !== null) parts.push(mean);
   if (p.remainingS !== null && p.remainingS.high > 0)
     parts.push(`${showDuration(p.remainingS.low)} to ${showDuration(p.remainingS.high)} left`);
   if (p.slowest !== null) parts.push(`slowest ${p.slowest}`);
@@ -63,7 +64,7 @@ export function showStatus(s: MigrationStatus, stack: string): string {
   }
   lines.push('', ...s.phases.map(phaseLine));
   const closed = s.gates.filter((g) => !g.open);
-  lines.push('', closed.length === 0 ? 'gates: all open' : 'gates closed:');
+  if (s.gates.length > 0) lines.push('', closed.length === 0 ? 'gates: all open' : 'gates closed:');
   for (const g of closed) lines.push(`  ${g.name}: ${g.found}${g.next === '' ? '' : ` → ${g.next}`}`);
   const when = (ms: number): string => new Date(ms).toISOString();
   for (const h of s.holds) lines.push(`held by ${h.actor} since ${when(h.atMs)}: ${h.reason}`);

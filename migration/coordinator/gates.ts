@@ -23,14 +23,13 @@ export interface Seen {
 /** An observation older than this is no ground for a switch. */
 const STALE_MS = 10_000;
 
-/** Largest lag of the application's shards; null when one is not known. */
+/** Largest lag of the shards that N2 follows; null when one is not known, or none is followed. */
 export function lagOf(seen: AppSeen | undefined): number | null {
-  if (seen === undefined || seen.shards.length === 0) return null;
-  let lag = 0;
-  for (const s of seen.shards) {
+  let lag: number | null = null;
+  for (const s of seen?.shards ?? []) {
     if (s.replica === null || s.replica.phase === 'serving') continue;
     if (s.replica.lagMs === null) return null;
-    lag = Math.max(lag, s.replica.lagMs);
+    lag = Math.max(lag ?? 0, s.replica.lagMs);
   }
   return lag;
 }

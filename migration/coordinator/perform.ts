@@ -24,7 +24,9 @@ const MARKER_MS = 30_000;
 const TURN_MS = 30_000;
 const HAND_OVER_MS = 30_000;
 const DRAIN_MS = 60_000;
+const EDGE_READY_MS = 10_000;
 const POLL_MS = 100;
+const DNS_POLL_MS = 500;
 const RELEASED_PAUSE_MS = 200;
 
 type ForwardAct = Extract<Act, { kind: 'forward' }>;
@@ -42,11 +44,7 @@ export async function performForward(c: ActContext, a: ForwardAct): Promise<Fact
       await e.edge.introduce();
       // N2's edge must answer by itself before N1's passes anything on to it.
       await e.edge.setRoute('target', app, 'local');
-      const t = await e.edge.traffic('target', app);
-      if (t.serversUp === 0)
-        throw new NxnwError('EDGE_NOT_READY', `N2's edge sees no healthy instance of ${app}; see \`nxnw logs\``, {
-          app,
-        });
+      await edgesReady(c, app);
       return { startedAtMs: now() };
     }
     case 'locksMarker':
@@ -106,6 +104,23 @@ export async function performBack(c: ActContext, a: BackAct): Promise<Facts> {
       return drain(c, 'target', app);
     case 'shards':
       return moveShards(c, app, state.source);
+  }
+}
+
+/** Until N2's edge sees an instance and N1's edge sees N2's: before any shard moves, so that the edge can follow at once. */
+async function edgesReady(c: ActContext, app: string): Promise<void> {
+  const { edge } = c.engines;
+  const untilMs = c.now() + EDGE_READY_MS;
+  for (;;) {
+    const [there, here] = [await edge.traffic('source', app), await edge.traffic('target', app)];
+    if (there.peersUp > 0 && here.serversUp > 0) return;
+    if (c.now() > untilMs)
+      throw new NxnwError(
+        'EDGE_NOT_READY',
+        `after ${EDGE_READY_MS / 1000} s N2's edge sees ${here.serversUp} healthy instances of ${app}, and N1's edge sees ${there.peersUp} of N2's edges; both must be above 0: see \`nxnw doctor\` and \`nxnw logs\``,
+        { app },
+      );
+    await sleep(POLL_MS, undefined, { signal: c.signal });
   }
 }
 
@@ -188,41 +203,25 @@ export async function performDns(c: ActContext, a: Extract<Act, { kind: 'dns' }>
   const { dns, edge } = c.engines;
   if (dns === null) return {};
   switch (a.step) {
-    case 'lowerTtl': {
-      const { oldTtlS } = await dns.lowerTtl();
-      return { oldTtlS, loweredAtMs: c.now() };
-    }
-    case 'waitTtl': {
-      // Until no resolver may hold the record with its old TTL.
-      const p = c.state.phases.DnsHandoff;
-      const facts = p.at === 'running' ? p.facts : {};
-      const untilMs = Number(facts['loweredAtMs'] ?? 0) + Number(facts['oldTtlS'] ?? 0) * 1000;
-      const leftMs = untilMs - c.now();
-      if (leftMs > 0) await sleep(leftMs, undefined, { signal: c.signal });
+    case 'lowerTtl':
+      return dns.lowerTtl();
+    case 'waitTtl':
+      await dns.waitOldTtl(c.signal);
       return {};
-    }
     case 'change': {
       const { propagationMs } = await dns.pointAt('target');
       return { propagationMs, movedAtMs: c.now() };
     }
     case 'drain': {
-      // N1's edge has run dry when no request arrived there for as long as a resolver may hold the old record.
-      const quietMs = Math.max(1000, (await dns.ttlS()) * 1000);
       const beganMs = c.now();
-      let last = -1;
-      let sinceMs = beganMs;
-      while (c.now() - beganMs < 10 * quietMs) {
+      const requestsAtN1 = async (): Promise<number> => {
         let total = 0;
-        for (const app of c.state.apps) {
-          const t = await edge.traffic('source', app);
-          total += t.localRequests + t.peerRequests;
-        }
-        if (total !== last) sinceMs = c.now();
-        last = total;
-        if (c.now() - sinceMs >= quietMs) return { dnsDrainMs: c.now() - beganMs, dnsDrained: true };
-        await sleep(POLL_MS * 5, undefined, { signal: c.signal });
-      }
-      return { dnsDrainMs: c.now() - beganMs, dnsDrained: false };
+        for (const app of c.state.apps) total += (await edge.traffic('source', app)).requests;
+        return total;
+      };
+      const atMostMs = Math.max(DRAIN_MS, 10_000 * (await dns.ttlS()));
+      const { drained } = await dns.awaitDrain(requestsAtN1, { atMostMs, everyMs: DNS_POLL_MS, signal: c.signal });
+      return { dnsDrainMs: c.now() - beganMs, dnsDrained: drained };
     }
   }
 }
@@ -251,6 +250,7 @@ export async function performFinalize(
       return { finalizedAtMs: now() };
     case 'stopEngines':
       for (const app of state.apps) {
+        await e.locks.releaseCopies(app);
         await e.locks.set(app, 'off');
         await e.cache.set(app, 'off');
       }

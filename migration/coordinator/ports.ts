@@ -1,4 +1,5 @@
 import type { ShardControl } from '@nxnw/platform/shards/control';
+import type { DnsHandoff } from '../cutover/handoff.js';
 import type { Finding, Side } from './api.js';
 import type { CacheMode, Direction, LocksMode } from './plan.js';
 
@@ -13,7 +14,7 @@ export interface Engines {
   readonly apps: AppsPort;
   readonly edge: EdgePort;
   /** null: no DNS name is moved, the hand-off of DNS is done at once. */
-  readonly dns: DnsPort | null;
+  readonly dns: DnsHandoff | null;
   readonly source: SourcePort;
   close(): Promise<void>;
 }
@@ -36,6 +37,8 @@ export interface LocksPort {
   marker(app: string, deadlineMs: number): Promise<void>;
   /** A last marker in the present direction where that runs, then the other one. */
   turn(app: string, to: Direction, deadlineMs: number): Promise<void>;
+  /** Removes the copies of ephemerals of the side that was left: its sessions count no more. */
+  releaseCopies(app: string): Promise<void>;
 }
 
 export interface CachePort {
@@ -80,16 +83,6 @@ export interface EdgePort {
   traffic(side: Side, app: string): Promise<EdgeTraffic>;
   /** Whether N2's edge holds a certificate where N1's has one. */
   certificate(): Promise<Finding>;
-}
-
-export interface DnsPort {
-  /** Lowers the record's TTL ahead; answers the TTL in seconds that resolvers may still hold. */
-  lowerTtl(): Promise<{ readonly oldTtlS: number }>;
-  /** Points the name at the side's edge; resolves when every authoritative server says so. */
-  pointAt(side: Side): Promise<{ readonly propagationMs: number }>;
-  restoreTtl(): Promise<void>;
-  /** Seconds that resolvers may hold the record as it is now. */
-  ttlS(): Promise<number>;
 }
 
 export interface SourcePort {

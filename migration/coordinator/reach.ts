@@ -69,7 +69,12 @@ function factsOf(phase: PhaseName, apps: SeenApps, tookMs: number): Facts {
     case 'CacheWarmup':
       return { keys: apps.reduce((n, [, a]) => n + (a?.cache?.copied ?? 0), 0), tookMs };
     case 'SnapshotLoad':
-      return { entities: sum((x) => x.entities), bytes: sum((x) => x.bytes), tookMs };
+      return {
+        entities: sum((x) => x.entities),
+        bytes: sum((x) => x.bytes),
+        retries: sum((x) => x.replica?.retries ?? 0),
+        tookMs,
+      };
     case 'Verification':
       return { entities: sum((x) => x.entities), bytes: sum((x) => x.bytes), digest: digestOf(apps) };
     default:

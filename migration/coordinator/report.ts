@@ -1,9 +1,8 @@
 import type { Forecast, JournalEvent } from './api.js';
 import { STAGES, stageRank } from './api.js';
-import { switchGates } from './gates.js';
 import { stallMs } from './perform.js';
 import { phaseList, reachedStage } from './state.js';
-import { factsOf, loadProgress } from './status.js';
+import { factsOf, gatesOf, loadProgress } from './status.js';
 import type { StatusParts } from './status.js';
 
 const DOES: Readonly<Record<(typeof STAGES)[number], string>> = {
@@ -32,7 +31,7 @@ export function forecastOf(p: StatusParts): Forecast {
     bytes: Math.round(perEntity * entities),
     loadS: progress.remainingS,
     steps: ahead.map((x) => `${x}: ${DOES[x]}`),
-    gates: switchGates(s, s.apps, p.seen, p.nowMs),
+    gates: gatesOf(p),
   };
 }
 

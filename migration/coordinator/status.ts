@@ -28,7 +28,7 @@ export interface StatusParts {
 /** The one structure that `nxnw status` prints; pure. */
 export function statusOf(p: StatusParts): MigrationStatus {
   const { state: s, seen, nowMs } = p;
-  const gates = switchGates(s, s.apps, seen, nowMs);
+  const gates = gatesOf(p);
   const load = s.throttle ?? s.options.load;
   return {
     source: s.source,
@@ -49,6 +49,12 @@ export function statusOf(p: StatusParts): MigrationStatus {
     coordinator: p.coordinator,
     atMs: nowMs,
   };
+}
+
+/** Gates of the applications that a switch would move now; none when there is nothing to move. */
+export function gatesOf(p: StatusParts): readonly Gate[] {
+  const atSource = p.state.apps.filter((app) => routeOf(p.state, app).at === 'source');
+  return atSource.length === 0 ? [] : switchGates(p.state, atSource, p.seen, p.nowMs);
 }
 
 function appStatus(s: MigrationState, app: string, seen: AppSeen | undefined): AppStatus {
@@ -104,7 +110,7 @@ function detailOf(p: StatusParts, phase: PhaseName, st: PhaseState): string {
     case 'DataFollow':
       return each((a) => `lag ${lagOf(a) ?? '?'} ms`);
     case 'SnapshotLoad':
-      return each((a) => countPhases(a));
+      return st.at === 'done' ? '' : each((a) => countPhases(a));
     case 'Verification':
       return each((a) =>
         a.verifiedAtMs === null
@@ -133,6 +139,8 @@ function countPhases(a: AppSeen): string {
 
 /** Rows scanned of all applications, with the rate of the last minute and of the whole. */
 export function loadProgress(p: StatusParts): Progress {
+  const st = p.state.phases.SnapshotLoad;
+  if (st.at === 'done') return loadedProgress(st.facts);
   const shards = p.state.apps.flatMap((app) => p.seen.apps[app]?.shards ?? []).filter((x) => x.replica !== null);
   const done = shards.reduce((n, x) => n + (x.replica?.scanned ?? 0), 0);
   const total = shards.reduce((n, x) => n + (x.replica?.scanTotal ?? 0), 0);
@@ -165,6 +173,24 @@ export function loadProgress(p: StatusParts): Progress {
     remainingS: whole || left === 0 ? { low: 0, high: 0 } : low > 0 ? { low: left / high, high: left / low } : null,
     slowest: slowest?.name ?? null,
     retries: shards.reduce((n, x) => n + (x.replica?.retries ?? 0), 0),
+  };
+}
+
+/** A finished part stays listed, with what it came to. */
+function loadedProgress(facts: Readonly<Record<string, unknown>>): Progress {
+  const number = (name: string): number => (typeof facts[name] === 'number' ? facts[name] : 0);
+  const done = number('entities');
+  const tookMs = number('tookMs');
+  return {
+    done,
+    total: done,
+    unit: 'entities',
+    basis: 'counted on N2 at the end of the load',
+    ratePerS1m: null,
+    ratePerSMean: tookMs > 0 ? (1000 * done) / tookMs : null,
+    remainingS: { low: 0, high: 0 },
+    slowest: null,
+    retries: number('retries'),
   };
 }
 
@@ -214,7 +240,7 @@ function backOf(s: MigrationState, seen: Seen): MigrationStatus['back'] {
   const here = shards.filter((x) => x.authority === s.target).length;
   const dns = s.phases.DnsHandoff.at === 'idle' ? '' : "DNS and edge to N1's first, ";
   return {
-    command: `nxnw back --stack ${s.target} --reason "…"`,
+    command: 'nxnw back --reason "…"',
     cost: `${dns}${here} shards handed back one stall each (budget ${s.options.switch.stallBudgetMs} ms), no write lost; latches`,
   };
 }

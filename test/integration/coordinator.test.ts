@@ -17,7 +17,7 @@ describe('the coordinator, with real engines', function () {
   let client: CoordinatorClient;
 
   before(async () => {
-    pair = await MigrationPair.create('127.37');
+    pair = await MigrationPair.create('127.37.1', '127.37.2');
     client = pair.client();
   });
 
@@ -221,10 +221,26 @@ describe('the coordinator, with real engines', function () {
     for (const name of written) ok(await has('green', name), name);
   });
 
-  it('moves and finalises, and then there is no way back', async () => {
-    await start('finalized', 2);
+  it('moves DNS, takes it back with everything else, and moves it again', async () => {
+    const leadsTo = async (): Promise<string> => (await pair.addressOfName()).map((a) => a.address).join();
+    equal(await leadsTo(), pair.blue.host);
     await client.startPhase('DnsHandoff', ACTOR);
     await until('moved', (s) => s.stage.reached === 'moved');
+    equal(await leadsTo(), pair.green.host);
+    await client.back(null, ACTOR, 'second thoughts');
+    await until('back', (s) => serving(s) === 'source');
+    equal(await leadsTo(), pair.blue.host);
+    await client.release('latch', ACTOR);
+    await client.switch(null, ACTOR);
+    await until('switched', (s) => s.stage.reached === 'switched');
+    await client.startPhase('DnsHandoff', ACTOR);
+    const killed = await killEverywhere((s) => s.stage.reached === 'moved');
+    ok(killed.length >= 3, killed.join(', '));
+    equal(await leadsTo(), pair.green.host);
+  });
+
+  it('finalises, and then there is no way back', async () => {
+    await start('finalized', 2);
     await client.startPhase('Finalize', ACTOR);
     const killed = await killEverywhere((s) => s.stage.reached === 'finalized');
     ok(killed.length >= 3, killed.join(', '));
@@ -234,6 +250,7 @@ describe('the coordinator, with real engines', function () {
     const report = JSON.parse((await client.report()).text) as { apps: { shards: { handover: unknown }[] }[] };
     equal(report.apps[0]?.shards.length, SHARDS);
     ok((await client.facts()).report);
+    equal((await pair.addressOfName())[0]?.ttl, 60);
     equal((await client.endMigration(ACTOR, 'migrateFrom taken out')).outcome, 'forgotten');
   });
 

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { Resolver } from 'node:dns/promises';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -22,6 +23,9 @@ export const APP = 'shop';
 export const SHARDS = 4;
 const EDGE_PORT = 8080;
 const COORDINATOR_PORT = 7450;
+const DNS_PORT = 5300;
+export const NAME = 'www.shop.test';
+const DNS_KEY = { keyName: 'nxnw', keySecret: Buffer.alloc(32, 7).toString('base64') };
 const MAIN = resolve(__dirname, '../../../migration/dist/coordinator/main.js');
 
 /** One side: its data in the test's process, its applications, cache and edge on a real machine with an agent. */
@@ -50,12 +54,13 @@ export class MigrationPair {
     private readonly coordinatorTls: TlsMaterial,
   ) {}
 
-  /** `network` = the first two parts of the addresses: `127.37`. */
-  static async create(network: string): Promise<MigrationPair> {
+  /** Networks of the two, the first three parts of their addresses: `127.37.1`, `127.37.2`. */
+  static async create(blueNetwork: string, greenNetwork: string): Promise<MigrationPair> {
     const bundle = packBundle(tinyApp());
+    const peer = [{ host: `${blueNetwork}.11`, port: EDGE_PORT }];
     const [blue, green] = await Promise.all([
-      half('blue', `${network}.1`, 'self', bundle),
-      half('green', `${network}.2`, 'peer', bundle),
+      half('blue', blueNetwork, 'self', bundle, []),
+      half('green', greenNetwork, 'peer', bundle, peer),
     ]);
     await joinPlatforms(blue.platform, green.platform);
     return new MigrationPair(
@@ -92,7 +97,7 @@ export class MigrationPair {
         },
       ],
       edges: [{ machine: 'm', role: 'edge', address: blue.host, httpPort: EDGE_PORT, httpsPort: null }],
-      dns: null,
+      dns: { zone: 'shop.test', name: NAME, addresses: [blue.host], ttlSeconds: 1 },
       tls: this.joinTls,
       expiresAtMs: Date.now() + 3_600_000,
     };
@@ -113,6 +118,14 @@ export class MigrationPair {
       memcached: { [APP]: [`${green.host}:11211`] },
       apps: [{ id: APP, shards: SHARDS, bundle: this.bundle, roles: [{ machine: 'm', role: 'app' }] }],
       edges: [{ machine: 'm', role: 'edge', address: green.host, httpPort: EDGE_PORT, https: false }],
+      dns: {
+        driver: 'rfc2136',
+        zone: 'shop.test',
+        name: NAME,
+        ttlSeconds: 1,
+        restoreTtlSeconds: 60,
+        rfc2136: { server: `${this.blue.host}:${DNS_PORT}`, ...DNS_KEY },
+      },
       diskPaths: [this.dir],
       verifyEveryMs: 500,
       sessionTimeoutMs: 4000,
@@ -158,6 +171,13 @@ export class MigrationPair {
     return new CoordinatorClient(this.coordinatorTarget, this.green.operator);
   }
 
+  /** What the zone's server says that the clients' name leads to. */
+  async addressOfName(): Promise<{ address: string; ttl: number }[]> {
+    const resolver = new Resolver({ timeout: 2000, tries: 2 });
+    resolver.setServers([`${this.blue.host}:${DNS_PORT}`]);
+    return resolver.resolve4(NAME, { ttl: true });
+  }
+
   /** One request through N1's edge, on a connection of its own; answers the instance's address, or throws. */
   async request(): Promise<string> {
     const { host } = this.blue;
@@ -192,6 +212,7 @@ async function half(
   network: string,
   origin: 'self' | 'peer',
   bundle: { digest: string; archive: Buffer },
+  peer: { host: string; port: number }[],
 ): Promise<Half> {
   const ip = `${network}.1`;
   const host = `${network}.11`;
@@ -211,9 +232,21 @@ async function half(
       id: 'edge',
       http: { host, port: EDGE_PORT },
       apps: [{ app: APP, domains: ['shop.test'], servers: instances }],
-      peer: id === 'green' ? [{ host: `${network.replace(/\d+$/, '1')}.11`, port: EDGE_PORT }] : [],
+      peer,
     },
   ];
+  if (id === 'blue')
+    roles.push({
+      kind: 'dns',
+      id: 'dns',
+      host,
+      port: DNS_PORT,
+      zone: 'shop.test',
+      ttlSeconds: 2,
+      ...DNS_KEY,
+      allow: ['127.0.0.0/8'],
+      records: { www: [host] },
+    });
   await agent.converge(roles, Date.now() + 30_000);
   return { platform, host, dir, agent, operator };
 }

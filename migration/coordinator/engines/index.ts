@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { AgentClient } from '@nxnw/platform/agent/api';
 import { RemoteShardControl } from '@nxnw/platform/shards/control-client';
 import type { TlsMaterial } from '@nxnw/platform/wire/rpc';
 import { setServing, standbyState } from '../../apps/index.js';
+import { openDnsHandoff } from '../../cutover/settings.js';
 import type { AppSide } from '../../apps/index.js';
 import type { Side } from '../api.js';
 import type { CoordinatorConfig } from '../config.js';
 import type { JoinBundle } from '../join.js';
 import type { AppsPort, Engines } from '../ports.js';
 import { Caches } from './cache.js';
-import { openDns } from './dns.js';
 import { Edges } from './edge.js';
 import { LockTrees } from './locks.js';
 import { Source } from './source.js';
@@ -45,7 +46,9 @@ export function openEngines(config: CoordinatorConfig, join: JoinBundle, log: Lo
     diskPaths: config.diskPaths,
     now: Date.now,
   });
-  const dns = openDns(config, join);
+  const addresses = { source: join.edges.map((e) => e.address), target: config.edges.map((e) => e.address) };
+  const noteFile = path.join(config.dataDir, 'dns-ttl.json');
+  const dns = config.dns === undefined ? null : openDnsHandoff(config.dns, addresses, noteFile);
   return Promise.resolve({
     data,
     locks,
@@ -57,6 +60,7 @@ export function openEngines(config: CoordinatorConfig, join: JoinBundle, log: Lo
     async close() {
       await Promise.all([locks.stop(), cache.stop()]);
       data.close();
+      dns?.close();
       for (const side of [agents.source, agents.target]) for (const a of side.values()) a.close();
     },
   });
@@ -78,6 +82,6 @@ function appsPort(
 }
 
 export function readTls(config: CoordinatorConfig): TlsMaterial {
-  const read = (path: string): string => readFileSync(path, 'utf8');
+  const read = (file: string): string => readFileSync(file, 'utf8');
   return { ca: read(config.tls.ca), cert: read(config.tls.cert), key: read(config.tls.key) };
 }

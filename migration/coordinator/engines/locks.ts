@@ -119,6 +119,13 @@ export class LockTrees implements LocksPort {
     });
   }
 
+  releaseCopies(app: string): Promise<void> {
+    return this.inTurn(app, async (t) => {
+      const sync = await this.open(app, t);
+      await sync.releaseCopies();
+    });
+  }
+
   async stop(): Promise<void> {
     for (const app of [...this.trees.keys()]) await this.inTurn(app, (t) => this.close(t));
   }
