@@ -304,7 +304,7 @@ export class ShardHost {
     await owner.readable(null, t, deadlineMs);
     const at = state.end;
     await state.whenApplied(at);
-    const abort = AbortSignal.timeout(Math.max(1, deadlineMs - this.o.nowMs()));
+    const abort = AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs - this.o.nowMs())));
     const batch = await this.o.engine(query, new StateReader(state, t), abort);
     return { batch, authority: this.authorityAt(at) };
   }
