@@ -35,6 +35,7 @@ export interface OperatorAccessArgs {
 /** The file by which `nxnw` reaches the platform without Pulumi. */
 export class OperatorAccess extends pulumi.dynamic.Resource {
   constructor(name: string, args: OperatorAccessArgs, opts: pulumi.CustomResourceOptions = {}) {
-    super(provider, name, { ...args }, opts, 'nxnw', 'OperatorAccess');
+    const access = { ...args.access, operator: pulumi.secret(args.access.operator) };
+    super(provider, name, { ...args, access }, opts, 'nxnw', 'OperatorAccess');
   }
 }

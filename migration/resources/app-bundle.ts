@@ -45,6 +45,13 @@ export class AppBundle extends pulumi.dynamic.Resource {
   declare readonly digest: pulumi.Output<string>;
 
   constructor(name: string, args: AppBundleArgs, opts: pulumi.CustomResourceOptions = {}) {
-    super(provider, name, { ...args, logUrn: logUrn(name, 'AppBundle', opts.parent) }, opts, 'nxnw', 'AppBundle');
+    super(
+      provider,
+      name,
+      { ...args, operator: pulumi.secret(args.operator), logUrn: logUrn(name, 'AppBundle', opts.parent) },
+      opts,
+      'nxnw',
+      'AppBundle',
+    );
   }
 }

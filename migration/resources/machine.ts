@@ -57,6 +57,19 @@ export class LocalMachine extends pulumi.dynamic.Resource {
   declare readonly agent: pulumi.Output<string>;
 
   constructor(name: string, args: LocalMachineArgs, opts: pulumi.CustomResourceOptions = {}) {
-    super(provider, name, { ...args, running: true, agent: undefined }, opts, 'nxnw', 'LocalMachine');
+    super(
+      provider,
+      name,
+      {
+        ...args,
+        operator: pulumi.secret(args.operator),
+        tls: pulumi.secret(args.tls),
+        running: true,
+        agent: undefined,
+      },
+      opts,
+      'nxnw',
+      'LocalMachine',
+    );
   }
 }

@@ -15,7 +15,8 @@ const provider: pulumi.dynamic.ResourceProvider = {
   },
   async diff(_id, olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/migrations');
-    return { changes: engine.migrationDiffers(olds, news) };
+    const { engineLog }: EngineLog = require('@nxnw/migration/resources/engines/engine-log');
+    return { changes: await engine.migrationDiffers(olds, news, engineLog(news.logUrn, 'warning')) };
   },
   async update(_id, _olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/migrations');
@@ -51,7 +52,13 @@ export class WantedMigration extends pulumi.dynamic.Resource {
     super(
       provider,
       name,
-      { ...args, source: undefined, logUrn: logUrn(name, 'Migration', opts.parent) },
+      {
+        ...args,
+        operator: pulumi.secret(args.operator),
+        join: pulumi.secret(args.join),
+        source: undefined,
+        logUrn: logUrn(name, 'Migration', opts.parent),
+      },
       opts,
       'nxnw',
       'Migration',

@@ -57,7 +57,14 @@ export class Phase extends pulumi.dynamic.Resource {
     super(
       provider,
       name,
-      { ...args, phase, facts: undefined, reached: undefined, logUrn: logUrn(name, phase, opts.parent) },
+      {
+        ...args,
+        operator: pulumi.secret(args.operator),
+        phase,
+        facts: undefined,
+        reached: undefined,
+        logUrn: logUrn(name, phase, opts.parent),
+      },
       opts,
       'nxnw',
       phase,

@@ -58,6 +58,13 @@ export class RoleSet extends pulumi.dynamic.Resource {
   declare readonly machine: pulumi.Output<string>;
 
   constructor(name: string, args: RoleSetArgs, opts: pulumi.CustomResourceOptions = {}) {
-    super(provider, name, { ...args, logUrn: logUrn(name, 'RoleSet', opts.parent) }, opts, 'nxnw', 'RoleSet');
+    super(
+      provider,
+      name,
+      { ...args, operator: pulumi.secret(args.operator), logUrn: logUrn(name, 'RoleSet', opts.parent) },
+      opts,
+      'nxnw',
+      'RoleSet',
+    );
   }
 }
