@@ -148,8 +148,7 @@ describe('the unmodified npm client @google-cloud/datastore', function () {
 
     it('filter by equality, inequality, IN, NOT_IN, != and OR, in the given order', async () => {
       const q = () => ds.createQuery('City');
-      const f = (name: string, op: '=' | '<' | '>=' | '>' | '!=', v: unknown) =>
-        new PropertyFilter(name, op, v as never);
+      const f = (name: string, op: '=' | '<' | '>=' | '>' | '!=', v: unknown) => new PropertyFilter(name, op, v);
       assert.deepEqual(
         await names(q().filter(f('country', '=', 'DE'))),
         expected(
