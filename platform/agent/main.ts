@@ -93,6 +93,5 @@ function serveMetrics(agent: Agent, host: string, port: number): void {
 main().catch((e: unknown) => {
   const code = e instanceof NxnwError ? e.code : 'INTERNAL';
   log.fatal({ code, error: asError(e).message }, 'agent.failed');
-  console.error(`${code}: ${asError(e).message}`);
   process.exit(1);
 });

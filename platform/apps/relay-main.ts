@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { asError } from '../errors.js';
 import { endpointSchema } from '../agent/spec.js';
 import { startRelay } from './relay.js';
 
@@ -21,6 +22,6 @@ async function main(): Promise<void> {
 }
 
 void main().catch((e: unknown) => {
-  console.error(e);
+  process.stderr.write(`${asError(e).stack ?? ''}\n`);
   process.exit(1);
 });

@@ -41,8 +41,8 @@ export async function startRelay(o: RelayOptions): Promise<Server> {
   };
   const server =
     o.tlsSide === 'listen'
-      ? createTlsServer({ ...o.tls, requestCert: true, rejectUnauthorized: true }, accept)
-      : createServer(accept);
+      ? createTlsServer({ ...o.tls, requestCert: true, rejectUnauthorized: true, allowHalfOpen: true }, accept)
+      : createServer({ allowHalfOpen: true }, accept);
   server.maxConnections = MAX_CONNECTIONS;
   await new Promise<void>((ok, fail) => {
     server.once('error', fail);
@@ -69,12 +69,12 @@ async function firstReachable(targets: readonly (Endpoint | undefined)[], o: Rel
   throw new NxnwError('UNAVAILABLE', `no target can be reached (${faults.join('; ')})`);
 }
 
+/** The connection stays open in the other direction when one side has sent all it has. */
 function reach(t: Endpoint, o: RelayOptions): Promise<Socket> {
   return new Promise((ok, fail) => {
     const toTls = o.tlsSide === 'targets';
-    const socket = toTls
-      ? connectTls({ host: t.host, port: t.port, ...o.tls, checkServerIdentity: () => undefined })
-      : connectPlain({ host: t.host, port: t.port });
+    const plain = connectPlain({ host: t.host, port: t.port, allowHalfOpen: true });
+    const socket = toTls ? connectTls({ socket: plain, ...o.tls, checkServerIdentity: () => undefined }) : plain;
     const timer = setTimeout(() => socket.destroy(new Error(`no connection in ${CONNECT_MS} ms`)), CONNECT_MS);
     socket.once(toTls ? 'secureConnect' : 'connect', () => {
       clearTimeout(timer);

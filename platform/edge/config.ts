@@ -82,6 +82,8 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     '  log global',
     '  option dontlog-normal',
     '  option redispatch 1',
+    // A reload lets a kept connection finish its next request before it closes it.
+    '  option idle-close-on-response',
     '  retries 3',
     '  retry-on conn-failure',
     '  timeout connect 2s',
