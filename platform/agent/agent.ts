@@ -1,6 +1,6 @@
 import { NxnwError } from '../errors.js';
 import type { ApplyAnswer, MachineStatus } from './api.js';
-import { canonicalJson, readIfThere } from './files.js';
+import { canonicalJson } from './files.js';
 import type { MachineContext } from './plan.js';
 import { ProcessRecords } from './process.js';
 import { Role } from './role.js';
@@ -8,10 +8,9 @@ import type { RoleContext } from './role.js';
 import { isStore, rankOf } from './roles/index.js';
 import { machineSpecSchema } from './spec.js';
 import type { RoleSpec } from './spec.js';
-import { readMachineState, refuseWhenHeld, writeMachineState } from './state.js';
+import { readMachineState, refuseWhenHeld, releaseVersion, writeMachineState } from './state.js';
 import type { MachineState } from './state.js';
 import type { Report } from './supervise.js';
-import { homeDir } from './home.js';
 
 /** How long a role waits at most for those of a lower rank. */
 const GATE_MS = 60_000;
@@ -81,7 +80,7 @@ export class Agent {
     const { platformId, machine } = this.machine;
     const { generation, holds } = this.state;
     const roles = [...this.roles.values()].map((r) => r.status());
-    return { platformId, machine, agentVersion: agentVersion(), agentPid: process.pid, generation, holds, roles };
+    return { platformId, machine, agentVersion: releaseVersion(), agentPid: process.pid, generation, holds, roles };
   }
 
   /** A role of this machine; NOT_FOUND with the names there are. */
@@ -227,9 +226,4 @@ function parseRoles(request: { roles: unknown }): RoleSpec[] {
   throw new NxnwError('INVALID_SPEC', `the role specifications have ${faults.length} fault(s): ${faults.join('; ')}`, {
     faults,
   });
-}
-
-function agentVersion(): string {
-  const text = readIfThere(`${homeDir()}/platform/package.json`);
-  return text === null ? '' : (/"version": *"([^"]+)"/.exec(text)?.[1] ?? '');
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { NxnwError } from '../errors.js';
 import type { TlsMaterial } from '../wire/rpc.js';
 import { canonicalJson, digestOf, readIfThere, writeAtomic } from './files.js';
+import { homeDir } from './home.js';
 import { roleSpecSchema } from './spec.js';
 
 /** `agent.json`: who the machine is. Written by what makes the machine, before the agent starts. */
@@ -32,9 +33,15 @@ const identitySchema = z.object({ pid: z.int(), startTicks: z.string(), config: 
 /** The running agent of a directory, and the configuration it was started with. */
 export type AgentRecord = z.output<typeof identitySchema>;
 
-/** Another value = the agent has to be started again. */
+/** Another value (a certificate, an address, a release) = the agent has to be started again. */
 export function fingerprint(config: AgentConfig, tls: TlsMaterial): string {
-  return digestOf(canonicalJson(config), tls.ca, tls.cert);
+  return digestOf(canonicalJson(config), tls.ca, tls.cert, releaseVersion());
+}
+
+/** Version of the release that this process runs; '' if it cannot be told. */
+export function releaseVersion(): string {
+  const text = readIfThere(join(homeDir(), 'platform/package.json'));
+  return text === null ? '' : (/"version": *"([^"]+)"/.exec(text)?.[1] ?? '');
 }
 
 export const configPath = (dir: string): string => join(dir, 'agent.json');

@@ -20,7 +20,10 @@ const FAILED_AFTER = 5;
 /** What does not mend by trying again. */
 const NEEDS_A_PERSON = ['PORT_IN_USE', 'PROGRAM_MISSING', 'PROCESS_START', 'PROCESS_STUCK'];
 const PROBE_STARTING_MS = 150;
-const PROBE_STEADY_MS = 3000;
+const PROBE_STARTING_MAX_MS = 1000;
+const PROBE_STEADY_MS = 5000;
+/** Characters of a probe's message. */
+const MAX_DETAIL = 300;
 /** An adopted process is not our child: nobody tells us when it ends. */
 const ALIVE_POLL_MS = 150;
 const PROBE_DEADLINE_MS = 5000;
@@ -190,12 +193,19 @@ export class Supervised {
         }
         this.detail = probe.detail;
       }
-      const nextProbe = Date.now() + (this.state === 'healthy' && misses === 0 ? PROBE_STEADY_MS : PROBE_STARTING_MS);
+      const nextProbe =
+        Date.now() + (this.state === 'healthy' && misses === 0 ? PROBE_STEADY_MS : this.startingPauseMs());
       while (this.running && !this.abort.signal.aborted && Date.now() < nextProbe) await this.pause(ALIVE_POLL_MS);
     }
     if (this.abort.signal.aborted) return;
     const tail = tailLog(logPath(this.records.machineDir, this.name), 3).join(' | ').slice(0, 500);
     this.failed(new NxnwError('PROCESS_ENDED', `the process ended; its last lines: ${tail || '(none)'}`));
+  }
+
+  /** What takes long to start is asked less often: on a busy machine the asking would slow it down. */
+  private startingPauseMs(): number {
+    const ageMs = Date.now() - (this.record?.startedAtMs ?? 0);
+    return Math.max(PROBE_STARTING_MS, Math.min(PROBE_STARTING_MAX_MS, ageMs / 8));
   }
 
   private async probe(): Promise<{ ok: boolean; detail: string }> {
@@ -206,7 +216,9 @@ export class Supervised {
     try {
       return await Promise.race([this.hashed.plan.probe(deadline), late]);
     } catch (e) {
-      return { ok: false, detail: asError(e).message };
+      const { message, cause } = asError(e);
+      const detail = cause instanceof Error ? `${message}: ${cause.message}` : message;
+      return { ok: false, detail: detail.split('\n', 1).join('').slice(0, MAX_DETAIL) };
     }
   }
 

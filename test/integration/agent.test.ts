@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AgentClient } from '@nxnw/platform/agent/api';
 import type { MachineStatus } from '@nxnw/platform/agent/api';
@@ -154,6 +155,14 @@ describe('the agent of a local machine', function () {
     assert.notEqual(answer.status.agentPid, before.agentPid);
     assert.deepEqual(pids(answer.status), pids(before));
     assert.ok(answer.status.roles.every((r) => r.processes.every((p) => p.restarts === 0)));
+  });
+
+  it('knows its processes again even when it was killed before it wrote them down', async () => {
+    const before = await agent.status();
+    process.kill(before.agentPid, 'SIGKILL');
+    rmSync(join(machine.info.dir, 'state/processes'), { recursive: true });
+    await machine.again();
+    assert.deepEqual(pids((await agent.converge(roles, Date.now() + 20_000)).status), pids(before));
   });
 
   it('replaces itself on demand without a restart of any role', async () => {
@@ -374,5 +383,22 @@ describe('a local machine', function () {
     await assert.rejects(createLocalMachine(other), (e) => hasCode(e, 'DIRECTORY_IN_USE'));
     await platform.destroy();
     await destroyLocalMachine({ dir: info.dir });
+  });
+
+  it('takes a new certificate without a restart of its roles, and is gone when its agent destroyed it', async () => {
+    const platform = await TestPlatform.create('blue');
+    const host = '127.31.3.3';
+    const { info, agent } = await platform.machine('m1', host);
+    const cache: RoleSpecInput = { kind: 'cache', id: 'cache', app: 'shop', host, memoryMiB: 16 };
+    const before = await agent.converge([cache], Date.now() + 10_000);
+    const tls = await platform.issue('m1', [host]);
+    const renewed = await createLocalMachine({ dir: info.dir, platformId: 'blue', machine: 'm1', address: host, tls });
+    assert.notEqual(renewed.agentPid, info.agentPid);
+    const after = await agent.converge([cache], Date.now() + 10_000);
+    assert.deepEqual(pids(after.status), pids(before.status));
+    await agent.destroy();
+    await until('the end of it all', 10_000, async () => Promise.resolve(!existsSync(info.dir)));
+    assert.deepEqual(markedProcesses(info.dir), []);
+    await platform.destroy();
   });
 });

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { canonicalJson } from '@nxnw/platform/agent/files';
+import { logPath, rotateLogs, tailLog } from '@nxnw/platform/agent/logs';
 import { hashProcesses } from '@nxnw/platform/agent/plan';
 import type { PlannedFile, RolePlan } from '@nxnw/platform/agent/plan';
 import { machineSpecSchema } from '@nxnw/platform/agent/spec';
@@ -78,5 +82,25 @@ describe('a plan', () => {
 describe('the back-off', () => {
   it('doubles from half a second to half a minute', () => {
     assert.deepEqual([0, 1, 2, 3, 7, 60].map(backoffMs), [0, 500, 1000, 2000, 30_000, 30_000]);
+  });
+});
+
+describe('a log', () => {
+  it('is cut when it grows too large, while its process goes on writing to it', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'nxnw-logs-'));
+    mkdirSync(join(dir, 'logs'));
+    const path = logPath(dir, 'p');
+    const fd = openSync(path, 'a');
+    for (const word of ['one', 'two', 'three', 'four']) {
+      writeSync(fd, `${word}\n`);
+      rotateLogs(dir, 4);
+    }
+    writeSync(fd, 'x\n');
+    rotateLogs(dir, 4);
+    closeSync(fd);
+    assert.deepEqual(tailLog(path, 10), ['x']);
+    assert.deepEqual([tailLog(`${path}.1`, 10), tailLog(`${path}.2`, 10)], [['four'], ['three']]);
+    assert.deepEqual(readdirSync(join(dir, 'logs')).sort(), ['p.log', 'p.log.1', 'p.log.2']);
+    rmSync(dir, { recursive: true });
   });
 });
