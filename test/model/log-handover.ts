@@ -1,5 +1,6 @@
 import type { Go, Model } from './explore.js';
-import { held, last, put, remove, show, slot, type Segments } from './segments.js';
+import { BOTH, other, replaced, type Pair, type Which } from './pair.js';
+import { held, last, put, remove, show, slot, type Segments, type Wire } from './segments.js';
 
 /**
  * Hand-over of ONE shard between two platforms: N1 (store 0; processes a, b) and N2 (store 1; x, y). Both stores use the
@@ -29,13 +30,11 @@ export interface Handover {
 }
 
 type Process = 'a' | 'b' | 'x' | 'y';
-type Side = 0 | 1;
 const PROCESSES = ['a', 'b', 'x', 'y'] as const;
-const SIDE: Record<Process, Side> = { a: 0, b: 0, x: 1, y: 1 };
-const other = (side: Side): Side => (side === 0 ? 1 : 0);
+const SIDE: Record<Process, Which> = { a: 0, b: 0, x: 1, y: 1 };
 
 type Entry =
-  | { readonly t: 'START' | 'MOVE'; readonly by: Process; readonly s: Side }
+  | { readonly t: 'START' | 'MOVE'; readonly by: Process; readonly s: Which }
   | { readonly t: 'END'; readonly by: Process }
   | { readonly t: 'C'; readonly by: Process; readonly id: number };
 type Store = Segments<Entry>;
@@ -52,14 +51,14 @@ interface Peer {
 }
 
 interface State {
-  st: readonly [Store, Store];
+  st: Pair<Store>;
   /** Who holds each platform's lock. */
-  lock: readonly [Process | null, Process | null];
-  wires: readonly { readonly i: Side; readonly e: number; readonly k: number; readonly x: Entry }[];
+  lock: Pair<Process | null>;
+  wires: readonly (Wire<Entry> & { readonly i: Which })[];
   n: number;
   acked: readonly { readonly id: number; readonly saw: readonly number[] }[];
   /** What the truncated entries had put into the rows. */
-  rows: readonly [readonly number[], readonly number[]];
+  rows: Pair<readonly number[]>;
   p: Readonly<Record<Process, Peer>>;
   exp: number;
   moves: number;
@@ -72,29 +71,27 @@ const isTerminal = (x: Entry | null): boolean => x?.t === 'END' || x?.t === 'MOV
 const idle = (q: Peer): Peer => ({ at: 'idle', lease: q.lease, used: q.used, e: 0, k: 0, saw: [], pend: null });
 
 const becomes = (t: State, n: Process, peer: Peer): void => void (t.p = { ...t.p, [n]: peer });
-/** A pair with one side replaced. */
-const withSide = <T>(pair: readonly [T, T], i: Side, x: T): readonly [T, T] => (i === 0 ? [x, pair[1]] : [pair[0], x]);
-const store = (t: State, i: Side, e: number, k: number, x: Entry): void =>
-  void (t.st = withSide(t.st, i, put(t.st[i], e, k, x)));
-const forget = (t: State, i: Side, e: number, k: number): void =>
-  void (t.st = withSide(t.st, i, remove(t.st[i], e, k)));
+const store = (t: State, i: Which, e: number, k: number, x: Entry): void =>
+  void (t.st = replaced(t.st, i, put(t.st[i], e, k, x)));
+const forget = (t: State, i: Which, e: number, k: number): void =>
+  void (t.st = replaced(t.st, i, remove(t.st[i], e, k)));
 
 interface Walk {
   readonly saw: number[];
   readonly e: number;
   readonly k: number;
   /** Platform of the segment that the walk ended in, and the terminal there if it has one. */
-  readonly side: Side;
+  readonly side: Which;
   readonly end: Entry | null;
 }
 
 export function handover(v: Handover): Model<State> {
   /** A reader's way through a store from the beginning; rows stand for what was truncated. */
-  const walk = (s: State, i: Side): Walk => {
+  const walk = (s: State, i: Which): Walk => {
     const st = s.st[i];
     const saw = [...s.rows[i]];
     let [e, k] = [1, 0];
-    let side: Side = 0;
+    let side: Which = 0;
     for (;;) {
       const x = slot(st, e, k);
       const z = last(st, e);
@@ -123,11 +120,11 @@ export function handover(v: Handover): Model<State> {
       go(`${n}: lease over, session expires`, (t) => {
         t.exp++;
         becomes(t, n, { ...q, lease: false });
-        t.lock = withSide(t.lock, SIDE[n], null);
+        t.lock = replaced(t.lock, SIDE[n], null);
       });
     if (!s.lock[SIDE[n]] && q.at === 'idle' && !q.lease && !q.used)
       go(`${n}: gets ZK${SIDE[n] + 1}'s lock`, (t) => {
-        t.lock = withSide<Process | null>(t.lock, SIDE[n], n);
+        t.lock = replaced<Process | null>(t.lock, SIDE[n], n);
         becomes(t, n, { ...q, lease: true, used: true });
       });
   };
@@ -217,7 +214,7 @@ export function handover(v: Handover): Model<State> {
 
   /** The next entry of a segment that a store owns goes into the other one. */
   const replication = (s: State, go: Go<State>): void => {
-    for (const i of [0, 1] as const) {
+    for (const i of BOTH) {
       const [from, to] = [s.st[i], s.st[other(i)]];
       for (const { e, k, x } of held(from)) {
         const first = slot(from, e, 0);

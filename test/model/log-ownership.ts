@@ -1,5 +1,5 @@
 import type { Go, Model } from './explore.js';
-import { held, last, put, remove, show, slot, type Place, type Segments } from './segments.js';
+import { held, last, put, remove, show, slot, type Place, type Segments, type Wire } from './segments.js';
 
 /**
  * The log of ONE shard as the only authority, in one platform. Segment e is write-once slots e.0, e.1, …; e.0 is
@@ -51,7 +51,7 @@ type Phase =
 interface State {
   log: Segments<Entry>;
   /** Appends on their way. */
-  wires: readonly (Place & { readonly x: Entry })[];
+  wires: readonly Wire<Entry>[];
   rows: readonly number[];
   ck: Place;
   ckWires: readonly Place[];

@@ -42,3 +42,8 @@ function replace<E>(log: Segments<E>, e: number, k: number, entry: E | null): Se
 export function held<E>(log: Segments<E>): { e: number; k: number; x: E }[] {
   return log.flatMap((segment, e) => segment.flatMap((x, k) => (x === null ? [] : [{ e, k, x }])));
 }
+
+/** An append on its way. */
+export interface Wire<E> extends Place {
+  readonly x: E;
+}
