@@ -8,6 +8,7 @@ import { Registry, collectDefaultMetrics } from 'prom-client';
 import { datastoreConfigSchema } from '../agent/datastore-config.js';
 import type { DatastoreConfig } from '../agent/datastore-config.js';
 import { NxnwError, asError } from '../errors.js';
+import { armFaults } from '../fault-env.js';
 import { ZooKeeper } from '../locks/client.js';
 import { ShardProcess } from '../shards/process.js';
 import { openStore } from '../stores/index.js';
@@ -126,6 +127,7 @@ async function serveMetrics(host: string, port: number, registry: Registry): Pro
 }
 
 async function main(): Promise<void> {
+  armFaults(process.env['NXNW_FAULT']);
   const config = readConfig();
   const boot = randomBytes(8).toString('hex');
   const tls = readTls(config.tls);

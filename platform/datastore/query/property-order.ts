@@ -17,6 +17,9 @@ import { targetBehind } from './streams.js';
 const SORTED_CANDIDATES = 500;
 const SORTED_ROWS = 2000;
 const SORTED_SHARE = 8;
+/** Rows of the ordered property that are tried before: enough where many entities satisfy the equality filters. */
+const PROBE_ROWS = 32;
+const PROBE_PER_RESULT = 4;
 /** Entities that may share the first ordered value when there are more orders to sort them by. */
 const MAX_TIED = 50_000;
 /** Behind every position that begins with a given value component, before every other greater position. */
@@ -88,12 +91,17 @@ export async function byProperty(run: Run): Promise<Buffer | null> {
   const { query } = run;
   const first = query.orders[0];
   if (!first) throw new NxnwError('INTERNAL', 'a query by property order without an order');
+  const exact = query.orders.length === 1 && query.keyDescending === first.descending;
   if (query.anyOf.every((c) => c.equals.length > 0)) {
+    if (exact) {
+      const reached = await inRowOrder(run, first, query.maxResults * PROBE_PER_RESULT + PROBE_ROWS);
+      if (reached === null || run.room <= 0 || run.budget.rows <= 0) return reached;
+      run.from = reached;
+    }
     const few = await fewCandidates(run);
     if (few) return sorted(run, few);
   }
-  const exact = query.orders.length === 1 && query.keyDescending === first.descending;
-  return exact ? inRowOrder(run, first) : inGroups(run, first);
+  return exact ? inRowOrder(run, first, Infinity) : inGroups(run, first);
 }
 
 /** All candidates of the equality filters if they are few, else null. */
@@ -116,7 +124,7 @@ async function fewCandidates(run: Run): Promise<Buffer[] | null> {
 }
 
 async function sorted(run: Run, keys: readonly Buffer[]): Promise<Buffer | null> {
-  const smallest = new Smallest<PlacedResult>(run.query.maxResults, run.query.maxBytes);
+  const smallest = new Smallest<PlacedResult>(run.room, Math.max(1, run.bytesLeft));
   for (let at = 0; at < keys.length; at += CHUNK) {
     const chunk = keys.slice(at, at + CHUNK).map((key) => ({ key, prefix: null }));
     for (const r of await run.place(chunk)) smallest.add(r);
@@ -139,18 +147,23 @@ async function* rowsOf(run: Run, order: QueryOrder, rows: Bounds): AsyncGenerato
   }
 }
 
-/** One ordered property, and the key in the same direction: the index rows lie in the order of the results. */
-async function inRowOrder(run: Run, order: QueryOrder): Promise<Buffer | null> {
+/**
+ * One ordered property, and the key in the same direction: the index rows lie in the order of the results. Ends when
+ * `maxRows` were read.
+ */
+async function inRowOrder(run: Run, order: QueryOrder, maxRows: number): Promise<Buffer | null> {
   const { query, budget } = run;
   const all = hull(query, order.property);
-  const rows = query.from ? resumeExactly(all, order, query.from) : all;
+  const rows = run.from ? resumeExactly(all, order, run.from) : all;
+  let left = maxRows;
   let chunk: { key: Buffer; prefix: Buffer }[] = [];
   for await (const { key, component } of rowsOf(run, order, rows)) {
     const position = Buffer.concat([component, keyComponent(key, order.descending)]);
     chunk.push({ key, prefix: position });
-    if (chunk.length < run.chunk && budget.rows > 0) continue;
+    left--;
+    if (chunk.length < run.chunk && budget.rows > 0 && left > 0) continue;
     if (!run.addAll(await run.place(chunk)) || run.room <= 0) return run.afterLast();
-    if (budget.rows <= 0) return justAfter(position);
+    if (budget.rows <= 0 || left <= 0) return justAfter(position);
     chunk = [];
     await run.breathe();
   }
@@ -203,7 +216,7 @@ async function inGroups(run: Run, order: QueryOrder): Promise<Buffer | null> {
   const { query } = run;
   const all = hull(query, order.property);
   let group: Group | null = null;
-  for await (const { key, component } of rowsOf(run, order, query.from ? resume(all, order, query.from) : all)) {
+  for await (const { key, component } of rowsOf(run, order, run.from ? resume(all, order, run.from) : all)) {
     if (!group?.component.equals(component)) {
       const end = group && (await group.close());
       if (end) return end;

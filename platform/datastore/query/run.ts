@@ -17,6 +17,8 @@ export interface PlacedResult extends ShardResult {
 /** One run of a query at an owner: its reader, its budget and the results so far. */
 export class Run {
   readonly budget: Budget;
+  /** Positions below this are dealt with: the query's `from`, raised when a strategy hands over to another. */
+  from: Buffer | null;
   readonly results: ShardResult[] = [];
   private bytes = 0;
   private readonly evaluate: Evaluator;
@@ -27,6 +29,7 @@ export class Run {
     private readonly signal: AbortSignal,
   ) {
     this.budget = { rows: query.maxRows };
+    this.from = query.from;
     this.evaluate = evaluator(query);
   }
 
@@ -69,8 +72,8 @@ export class Run {
   }
 
   private inside(position: Buffer): boolean {
-    const { from, to } = this.query;
-    return (from === null || position.compare(from) >= 0) && (to === null || position.compare(to) < 0);
+    const { to } = this.query;
+    return (this.from === null || position.compare(this.from) >= 0) && (to === null || position.compare(to) < 0);
   }
 
   private result(row: RowImage, position: Buffer): PlacedResult {
