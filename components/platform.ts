@@ -3,9 +3,11 @@ import { OperatorAccess } from '@nxnw/migration/resources/access';
 import { PROTOCOLS } from '@nxnw/migration/coordinator/join';
 import type { TlsInput } from '@nxnw/migration/resources/tls';
 import { Fleet } from './fleet.js';
+import { Dns } from './dns.js';
 import { planJoin, VERSION } from './plan/join.js';
 import { doorOf, memcachedOf, show, topologyOf } from './plan/roles.js';
 import { Roles } from './roles.js';
+import { secretsOf } from './seal.js';
 import type { PlatformSettings } from './settings.js';
 
 /** A stack's join bundle speaks for a new platform this long; it is made anew in the last fifth. */
@@ -57,6 +59,16 @@ export class Platform extends pulumi.ComponentResource {
       { parent: this },
     );
     const { roleSets } = new Roles(`${name}-role`, { settings: args, fleet }, { parent: this });
+    const dns =
+      args.dns === undefined
+        ? []
+        : [
+            new Dns(
+              `${name}-dns`,
+              { dns: args.dns, addresses: t.edges.map((m) => m.host), secrets: secretsOf(args) },
+              { parent: this, dependsOn: [...roleSets] },
+            ),
+          ];
     const joinCertificate = fleet.certificate('join', 'coordinator-join', [], JOIN_DAYS);
     this.operator = fleet.operator.tls;
 
@@ -75,7 +87,7 @@ export class Platform extends pulumi.ComponentResource {
           coordinator: args.source === undefined ? null : show(t.coordinator),
         },
       },
-      { parent: this, dependsOn: [...roleSets] },
+      { parent: this, dependsOn: [...roleSets, ...dns] },
     );
 
     const edgeHost = args.dns?.name ?? t.edges[0]?.host ?? '';
