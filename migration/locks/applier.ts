@@ -35,7 +35,7 @@ export interface Looked {
   readonly path: string;
   /** On either side. */
   readonly hasChildren: boolean;
-  /** True if children were ever created at the source: sequence numbers count. */
+  /** True if children were ever created on either side: sequence numbers count. */
   readonly drewNumbers: boolean;
   readonly dataBytes: number;
   readonly changed: boolean;
@@ -86,7 +86,7 @@ export class Applier {
         looked.push({
           path: l.path,
           hasChildren: (from?.stat.numChildren ?? 0) + (to?.stat.numChildren ?? 0) > 0,
-          drewNumbers: (from?.stat.cversion ?? 0) !== 0,
+          drewNumbers: (from?.stat.cversion ?? 0) !== 0 || (to?.stat.cversion ?? 0) !== 0,
           dataBytes: (from?.data?.length ?? 0) + (to?.data?.length ?? 0),
           changed: change !== null,
         });

@@ -45,6 +45,7 @@ export class Mirror {
   private stopped = false;
   private chunk = 64;
   private nextScrubMs = 0;
+  private clockAheadMs = 0;
   private caughtUpMs = performance.now();
   private probing = false;
   private wakeUp: () => void = () => undefined;
@@ -54,14 +55,20 @@ export class Mirror {
   constructor(private readonly o: MirrorOptions) {
     this.dirty = new DirtySet(o.maxDirty);
     this.applier = new Applier(o);
-    this.counters = new Counters(o, this.applier, o.roots, (path) => this.dirty.createsUnder(path));
+    this.counters = new Counters({
+      ...o,
+      applier: this.applier,
+      // While events may be missing, any number of children may still have to be created.
+      pending: (path) => (this.fullNeeded ? Infinity : this.dirty.createsUnder(path)),
+      clockAheadMs: () => this.clockAheadMs,
+    });
     this.prober = setInterval(() => void this.probe(), PROBE_MS);
   }
 
   /** Sets the watches and begins with a full compare. */
   async start(mode: 'follow' | 'drain'): Promise<void> {
     this.mode = mode;
-    await this.o.from.createRecursive(this.o.marker);
+    for (const zk of [this.o.from, this.o.to]) await zk.createRecursive(this.o.marker);
     this.offs.push(
       this.o.to.on('disconnected', () => this.distrust()),
       this.o.to.on('connected', () => this.wakeUp()),
@@ -186,6 +193,9 @@ export class Mirror {
     // Cleared first: a connection lost from here on sets it again.
     this.fullNeeded = false;
     await Promise.all([this.o.from.sync(), this.o.to.sync(), this.o.marks.load()]);
+    const now = Buffer.from(String(Date.now()));
+    const sourceMs = (await this.o.from.set(this.o.marker, now)).mtimeMs;
+    this.clockAheadMs = sourceMs - (await this.o.to.set(this.o.marker, now)).mtimeMs;
     if (this.mode === 'follow') this.startWalk('full', this.o.roots);
     else {
       for (const path of this.o.marks.paths()) this.dirty.add(path, false, performance.now());
@@ -225,8 +235,9 @@ export class Mirror {
       if (d.created && this.mode === 'follow') this.counters.due(parentOf(d.path), d.seq);
     }
     for (const r of bad.values()) this.refuse(r, unasked(r, nowMs));
+    const made = new Set(entries.filter((d) => d.created).map((d) => d.path));
     for (const l of looked)
-      if (l.changed && l.drewNumbers && this.mode === 'follow') this.counters.due(l.path, this.dirty.lastSeq);
+      if ((l.changed || made.has(l.path)) && l.drewNumbers && this.mode === 'follow') this.counters.due(l.path, 0);
     this.fitChunk(looked);
   }
 
@@ -269,7 +280,7 @@ export class Mirror {
     const path = entry.path;
     if (entry.attempts + 1 < MAX_ATTEMPTS) {
       if (hasCode(r.error, 'NO_NODE') && !this.o.roots.includes(path))
-        this.dirty.restore({ ...entry, path: parentOf(path), created: false });
+        this.dirty.restore({ ...entry, path: parentOf(path), created: true });
       this.dirty.restore(entry);
     } else if (this.stuck.size < MAX_STUCK || this.stuck.has(path)) this.stuck.set(path, r.error);
   }
@@ -291,9 +302,8 @@ export class Mirror {
    * sends no events: that takes a full compare. Fails with DEADLINE_EXCEEDED, or with what ended the mirror.
    */
   async caughtUp(what: 'events' | 'acls', deadlineMs: number): Promise<CaughtUp> {
-    const atMs = Date.now();
     const endMs = performance.now() + deadlineMs;
-    const stat = await this.o.from.set(this.o.marker, Buffer.from(String(atMs)));
+    const point = await this.mark(endMs);
     // The answer came after the events of all earlier changes.
     const seq = this.dirty.lastSeq;
     if (what === 'acls') this.distrust();
@@ -302,7 +312,21 @@ export class Mirror {
       endMs - performance.now(),
       () => this.tooSlow(deadlineMs),
     );
-    return { zxid: stat.mzxid, atMs };
+    return point;
+  }
+
+  /** Writes the marker, again after each lost connection: only the last one counts. */
+  private async mark(endMs: number): Promise<CaughtUp> {
+    for (;;) {
+      try {
+        const atMs = Date.now();
+        const { mzxid } = await this.o.from.set(this.o.marker, Buffer.from(String(atMs)));
+        return { zxid: mzxid, atMs };
+      } catch (e) {
+        if (!hasCode(e, 'CONNECTION_LOSS', 'SESSION_EXPIRED', 'DEADLINE_EXCEEDED') || performance.now() > endMs)
+          throw e;
+      }
+    }
   }
 
   private has(seq: number): boolean {

@@ -4,17 +4,18 @@ import { childOf } from './nodes.js';
 
 const LISTS_IN_FLIGHT = 64;
 
-/** A node met by a walk, or the end of a node's children. */
+/** A node met by a walk, or a node below which everything was met. */
 export type WalkItem =
   { readonly path: string; readonly onTo: boolean; readonly end?: never } | { readonly end: string };
 
 /**
- * Walks two trees at once, depth first: every path that one of them has, parents before children. Memory is that of
- * the lists of children on the way down, not of the tree. The caller says with `enter` which nodes have children.
+ * Walks two trees at once, depth first: every path that one of them has, parents before children, and then the ends,
+ * children before parents. Memory is that of the lists of children on the way down, not of the tree. The caller says
+ * with `enter` which nodes have children.
  */
 export class Walk {
-  /** Nodes whose children are to be listed, last first. */
-  private readonly stack: string[] = [];
+  /** Nodes whose children are to be listed, and ends to be told afterwards; the last comes first. */
+  private readonly stack: { path: string; listed: boolean }[] = [];
   private items: WalkItem[] = [];
   private at = 0;
   /** Nodes handed out, and known to exist: the basis of progress. */
@@ -31,7 +32,7 @@ export class Walk {
   }
 
   enter(path: string): void {
-    this.stack.push(path);
+    this.stack.push({ path, listed: false });
   }
 
   /** Has a node looked at again, with everything below it. */
@@ -54,22 +55,29 @@ export class Walk {
     return chunk;
   }
 
+  /** Lists the nodes on top of the stack, or tells the ends that are there. */
   private async list(): Promise<void> {
-    const dirs = this.stack.splice(-LISTS_IN_FLIGHT).reverse();
+    const listed = this.stack.at(-1)?.listed === true;
+    const top: string[] = [];
+    while (top.length < LISTS_IN_FLIGHT && this.stack.at(-1)?.listed === listed) top.push(this.stack.pop()?.path ?? '');
+    this.at = 0;
+    if (listed) {
+      this.items = top.map((end) => ({ end }));
+      return;
+    }
+    for (const path of top) this.stack.push({ path, listed: true });
     const lists = await Promise.all(
-      dirs.map((dir) => Promise.all([childNames(this.from, dir), childNames(this.to, dir)])),
+      top.map((dir) => Promise.all([childNames(this.from, dir), childNames(this.to, dir)])),
     );
     const items: WalkItem[] = [];
-    for (const [i, dir] of dirs.entries()) {
+    for (const [i, dir] of top.entries()) {
       const [from, to] = lists[i] ?? [[], []];
       const onTo = new Set(to);
       for (const name of from) items.push({ path: childOf(dir, name), onTo: onTo.delete(name) });
       for (const name of onTo) items.push({ path: childOf(dir, name), onTo: true });
       this.discovered += from.length + onTo.size;
-      items.push({ end: dir });
     }
     this.items = items;
-    this.at = 0;
   }
 }
 

@@ -99,7 +99,7 @@ describe('the lock sync under random operations', () => {
     await Promise.all([n1.stop(), n2.stop()]);
   });
 
-  const seeds = process.env['NXNW_SEED'] ? [Number(process.env['NXNW_SEED'])] : [1, 2, 3, 4, 5, 6];
+  const seeds = process.env['NXNW_SEED'] ? [Number(process.env['NXNW_SEED'])] : [1, 2, 3, 4];
   for (const seed of seeds)
     it(`ends with equal trees, whatever is lost on the way (NXNW_SEED=${seed})`, async () => {
       await emptyTrees(a, b);
@@ -129,7 +129,8 @@ describe('the lock sync under random operations', () => {
         sync.resume();
         await sync.caughtUp('acls', 20_000);
         const [source, target] = await Promise.all([dump(a, '/apps/shop', new Map()), dump(b, '/apps/shop', new Map())]); // prettier-ignore
-        assert.deepEqual(target, source);
+        for (const path of new Set([...source.keys(), ...target.keys()]))
+          assert.deepEqual(target.get(path), source.get(path), path);
         assert.deepEqual((await sync.verify()).differences, []);
         assert.deepEqual(sync.status().stuck, []);
       } finally {
