@@ -23,7 +23,7 @@ export const DEMO_TOOLS: readonly ToolName[] = TOOL_NAMES.filter((n) => n !== 'p
 
 /**
  * Makes sure that the tools are there; quick when they are, safe to call from several processes at once.
- * @throws MISSING_PROGRAM, SETUP_FAILED, SETUP_TIMEOUT
+ * @throws PROGRAM_MISSING, SETUP_FAILED, SETUP_TIMEOUT
  */
 export async function ensureTools(names: readonly ToolName[]): Promise<void> {
   const debian = async () => {

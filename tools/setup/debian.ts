@@ -27,7 +27,7 @@ function missing(programs: readonly DebianProgram[]): DebianProgram[] {
 
 /**
  * Installs the Debian packages of programs that are absent.
- * @throws MISSING_PROGRAM where it may not or cannot install, with the line that an administrator would run.
+ * @throws PROGRAM_MISSING where it may not or cannot install, with the line that an administrator would run.
  */
 export async function ensurePrograms(programs: readonly DebianProgram[]): Promise<void> {
   if (missing(programs).length === 0) return;
@@ -38,7 +38,7 @@ export async function ensurePrograms(programs: readonly DebianProgram[]): Promis
     const line = `apt-get install -y --no-install-recommends ${packages.join(' ')}`;
     const refuse = (why: string) =>
       new NxnwError(
-        'MISSING_PROGRAM',
+        'PROGRAM_MISSING',
         `missing programs: ${absent.join(', ')}. Set-up cannot install them: ${why}. Have an administrator run \`${line}\` (or your system's equivalent), then run again.`,
         { programs: absent },
       );

@@ -37,13 +37,13 @@ export function officialPulumi(): string | undefined {
   return atLeast(versionOf(onPath, 'version'), OLDEST_PULUMI) ? onPath : undefined;
 }
 
-/** The `pulumi` to run: the official one, or the one that set-up has built. @throws MISSING_PROGRAM for neither. */
+/** The `pulumi` to run: the official one, or the one that set-up has built. @throws PROGRAM_MISSING for neither. */
 export function resolvePulumi(): string {
   const built = join(pulumiBinDir, 'pulumi');
   const found = officialPulumi() ?? (existsSync(built) ? built : undefined);
   if (found === undefined)
     throw new NxnwError(
-      'MISSING_PROGRAM',
+      'PROGRAM_MISSING',
       `no \`pulumi\` >= ${OLDEST_PULUMI.join('.')} on PATH and none built in ${pulumiBinDir}. Run \`npm run setup\`, or install Pulumi.`,
       { programs: ['pulumi'] },
     );
@@ -61,7 +61,7 @@ export async function ensurePulumi(): Promise<void> {
     const go = findProgram('go') ?? findGo();
     if (go === undefined || !atLeast(versionOf(go, 'version'), OLDEST_GO))
       throw new NxnwError(
-        'MISSING_PROGRAM',
+        'PROGRAM_MISSING',
         `there is no \`pulumi\` >= ${OLDEST_PULUMI.join('.')} on PATH, and no Go >= ${OLDEST_GO.join('.')} to build it with. Install Pulumi (https://www.pulumi.com/docs/install) or Go, then run again.`,
         { programs: ['pulumi', 'go'] },
       );
