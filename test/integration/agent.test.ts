@@ -1,80 +1,18 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { AgentClient } from '@nxnw/platform/agent/api';
-import type { MachineStatus } from '@nxnw/platform/agent/api';
 import { createLocalMachine, destroyLocalMachine } from '@nxnw/platform/agent/local';
 import { markedProcesses } from '@nxnw/platform/agent/procfs';
 import type { RoleSpecInput } from '@nxnw/platform/agent/spec';
 import { packBundle } from '@nxnw/platform/apps/bundle';
 import { hasCode } from '@nxnw/platform/errors';
 import { ZooKeeper } from '@nxnw/platform/locks/client';
-import { TestPlatform, tinyApp } from '../support/agents.js';
+import { TestPlatform, pids, rolesAt, through, tinyApp, until } from '../support/agents.js';
 
 const A = '127.31.1.1';
-const B = '127.31.2.1';
-
-interface Seen {
-  readonly status: number;
-  readonly pid: number;
-  readonly env: Record<string, string>;
-}
-
-/** One request through an edge, by Host header. */
-async function through(address: string, port: number, host: string, path = '/'): Promise<Seen> {
-  const request = get({ host: address, port, path, headers: { host }, agent: false, timeout: 5000 });
-  const [response] = (await once(request, 'response', { signal: AbortSignal.timeout(5000) })) as [
-    import('node:http').IncomingMessage,
-  ];
-  let body = '';
-  for await (const d of response) body += String(d);
-  const seen = response.statusCode === 200 ? (JSON.parse(body) as { pid: number; env: Record<string, string> }) : null;
-  return { status: response.statusCode ?? 0, pid: seen?.pid ?? 0, env: seen?.env ?? {} };
-}
-
-async function until<T>(what: string, ms: number, look: () => Promise<T | null | false>): Promise<T> {
-  const deadline = Date.now() + ms;
-  for (;;) {
-    const found = await look();
-    if (found !== null && found !== false) return found;
-    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
-    await delay(50);
-  }
-}
-
-const pids = (s: MachineStatus): Record<string, number> =>
-  Object.fromEntries(s.roles.flatMap((r) => r.processes.map((p) => [p.name, p.pid])));
-
-function rolesAt(address: string, bundle: string): RoleSpecInput[] {
-  const instances = [8101, 8102].map((port) => ({ host: address, port }));
-  return [
-    { kind: 'locks', id: 'locks', host: address },
-    { kind: 'lmdb', id: 'store' },
-    { kind: 'cache', id: 'cache-shop', app: 'shop', host: address, memoryMiB: 16 },
-    {
-      kind: 'app',
-      id: 'shop',
-      app: 'shop',
-      bundle,
-      instances,
-      env: { COLOUR: 'plain' },
-      secrets: { TOKEN: 'very-secret-token' },
-      datastore: { host: address, port: 8081 },
-      memcache: [{ host: address, port: 11211 }],
-      locks: [`${address}:2181`],
-    },
-    {
-      kind: 'edge',
-      id: 'edge',
-      http: { host: address, port: 8080 },
-      apps: [{ app: 'shop', domains: ['shop.test'], servers: instances }],
-    },
-  ];
-}
 
 describe('the agent of a local machine', function () {
   this.timeout(60_000);
@@ -281,82 +219,6 @@ describe('the agent of a local machine', function () {
     const zk = await ZooKeeper.connect({ servers: `${A}:2181/apps/shop` });
     assert.ok(await zk.exists('/hello'));
     await zk.close();
-  });
-
-  describe('with a second platform beside it', () => {
-    let green: TestPlatform;
-    let other: Awaited<ReturnType<TestPlatform['machine']>>;
-
-    before(async () => {
-      green = await TestPlatform.create('green');
-      other = await green.machine('m1', B);
-      await other.agent.upload(bundle.digest, bundle.archive);
-    });
-    after(() => green.destroy());
-
-    it('runs the same ports on another address', async () => {
-      await other.agent.converge(rolesAt(B, bundle.digest), Date.now() + 20_000);
-      assert.equal((await agent.apply(roles)).converged, true);
-      const seen = await until('an answer', 5000, async () => {
-        const s = await through(B, 8080, 'shop.test');
-        return s.status === 200 && s;
-      });
-      assert.equal(seen.env['ZOOKEEPER_SERVERS'], `${B}:2181/apps/shop`);
-    });
-
-    it('sends an application to the other edge and back without a failed request, and remembers it', async () => {
-      const edgePid = pids(await agent.status())['edge'];
-      await assert.rejects(agent.setRoute('edge', 'shop', 'peer'), (e) => hasCode(e, 'NO_SERVER_UP'));
-      await agent.setPeer('edge', [{ host: B, port: 8080 }]);
-      await until('the peer seen up', 5000, async () => (await agent.edgeCounters('edge')).apps[0]?.peersUp === 1);
-      const results: Seen[] = [];
-      let ended = false;
-      const load = [1, 2, 3].map(async () => {
-        while (!ended) results.push(await through(A, 8080, 'shop.test'));
-      });
-      await delay(200);
-      const moved = await agent.setRoute('edge', 'shop', 'peer');
-      const atMove = results.length;
-      await delay(300);
-      assert.equal(moved.apps[0]?.route, 'peer');
-      const afterMove = results.slice(atMove + load.length);
-      await agent.setRoute('edge', 'shop', 'local');
-      const atBack = results.length;
-      await delay(200);
-      ended = true;
-      await Promise.all(load);
-      assert.ok(afterMove.length > 20 && results.length > atBack + 20);
-      assert.deepEqual(
-        results.filter((r) => r.status !== 200),
-        [],
-      );
-      assert.ok(
-        afterMove.every((r) => r.env['HOST'] === B),
-        'all to the other platform after the move',
-      );
-      assert.ok(
-        results.slice(atBack + load.length).every((r) => r.env['HOST'] === A),
-        'all here after the way back',
-      );
-      assert.equal(pids(await agent.status())['edge'], edgePid);
-
-      await agent.setRoute('edge', 'shop', 'peer');
-      process.kill(edgePid ?? 0, 'SIGKILL');
-      await until('the edge back', 10_000, async () => {
-        const s = await agent.status();
-        return pids(s)['edge'] !== edgePid && s.roles.find((r) => r.id === 'edge')?.state === 'healthy';
-      });
-      const seen = await until('an answer', 5000, async () => {
-        const s = await through(A, 8080, 'shop.test');
-        return s.status === 200 && s;
-      });
-      assert.equal(seen.env['HOST'], B);
-      assert.deepEqual((await agent.apply(roles)).changes, []);
-      assert.equal((await agent.edgeCounters('edge')).apps[0]?.route, 'peer', 'an apply does not move a route');
-      await agent.setRoute('edge', 'shop', 'local');
-      await agent.setPeer('edge', []);
-      assert.equal((await agent.edgeCounters('edge')).apps[0]?.peersUp, 0);
-    });
   });
 });
 

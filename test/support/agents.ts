@@ -1,9 +1,15 @@
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { AgentClient } from '@nxnw/platform/agent/api';
+import type { MachineStatus } from '@nxnw/platform/agent/api';
 import { createLocalMachine, destroyLocalMachine } from '@nxnw/platform/agent/local';
 import type { LocalMachineInfo } from '@nxnw/platform/agent/local';
+import type { RoleSpecInput } from '@nxnw/platform/agent/spec';
 import { createAuthority, issueCertificate } from '@nxnw/platform/wire/ca';
 import type { TlsMaterial } from '@nxnw/platform/wire/rpc';
 
@@ -78,4 +84,64 @@ process.on('SIGTERM', () => {
 `,
   );
   return dir;
+}
+
+/** What an instance answered through an edge; 0 and {} unless the status is 200. */
+export interface Seen {
+  readonly status: number;
+  readonly pid: number;
+  readonly env: Record<string, string>;
+}
+
+/** One request through an edge, by Host header. */
+export async function through(address: string, port: number, host: string, path = '/'): Promise<Seen> {
+  const request = get({ host: address, port, path, headers: { host }, agent: false, timeout: 5000 });
+  const [response] = (await once(request, 'response', { signal: AbortSignal.timeout(5000) })) as [IncomingMessage];
+  let body = '';
+  for await (const d of response) body += String(d);
+  const seen = response.statusCode === 200 ? (JSON.parse(body) as { pid: number; env: Record<string, string> }) : null;
+  return { status: response.statusCode ?? 0, pid: seen?.pid ?? 0, env: seen?.env ?? {} };
+}
+
+/** Looks again and again until there is something, at most `ms`. */
+export async function until<T>(what: string, ms: number, look: () => Promise<T | null | false>): Promise<T> {
+  const deadline = Date.now() + ms;
+  for (;;) {
+    const found = await look();
+    if (found !== null && found !== false) return found;
+    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
+    await delay(50);
+  }
+}
+
+/** Process ids by process name. */
+export const pids = (s: MachineStatus): Record<string, number> =>
+  Object.fromEntries(s.roles.flatMap((r) => r.processes.map((p) => [p.name, p.pid])));
+
+/** A small platform on one machine: the tiny application `shop` behind an edge, with its locks and its cache. */
+export function rolesAt(address: string, bundle: string): RoleSpecInput[] {
+  const instances = [8101, 8102].map((port) => ({ host: address, port }));
+  return [
+    { kind: 'locks', id: 'locks', host: address },
+    { kind: 'lmdb', id: 'store' },
+    { kind: 'cache', id: 'cache-shop', app: 'shop', host: address, memoryMiB: 16 },
+    {
+      kind: 'app',
+      id: 'shop',
+      app: 'shop',
+      bundle,
+      instances,
+      env: { COLOUR: 'plain' },
+      secrets: { TOKEN: 'very-secret-token' },
+      datastore: { host: address, port: 8081 },
+      memcache: [{ host: address, port: 11211 }],
+      locks: [`${address}:2181`],
+    },
+    {
+      kind: 'edge',
+      id: 'edge',
+      http: { host: address, port: 8080 },
+      apps: [{ app: 'shop', domains: ['shop.test'], servers: instances }],
+    },
+  ];
 }

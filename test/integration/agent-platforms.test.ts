@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import type { AgentClient } from '@nxnw/platform/agent/api';
+import { packBundle } from '@nxnw/platform/apps/bundle';
+import { hasCode } from '@nxnw/platform/errors';
+import { TestPlatform, pids, rolesAt, through, tinyApp, until } from '../support/agents.js';
+import type { Seen } from '../support/agents.js';
+
+const A = '127.31.1.2';
+const B = '127.31.2.2';
+
+describe('two platforms side by side', function () {
+  this.timeout(60_000);
+  const bundle = packBundle(tinyApp());
+  const roles = { blue: rolesAt(A, bundle.digest), green: rolesAt(B, bundle.digest) };
+  let blue: TestPlatform;
+  let green: TestPlatform;
+  let agent: AgentClient;
+
+  before(async () => {
+    [blue, green] = [await TestPlatform.create('blue'), await TestPlatform.create('green')];
+    agent = (await blue.machine('m1', A)).agent;
+    const other = (await green.machine('m1', B)).agent;
+    for (const a of [agent, other]) await a.upload(bundle.digest, bundle.archive);
+    await Promise.all([
+      agent.converge(roles.blue, Date.now() + 40_000),
+      other.converge(roles.green, Date.now() + 40_000),
+    ]);
+  });
+  after(async () => {
+    await blue.destroy();
+    await green.destroy();
+  });
+
+  it('have the same ports on addresses of their own', async () => {
+    for (const address of [A, B]) {
+      const seen = await until('an answer', 5000, async () => {
+        const s = await through(address, 8080, 'shop.test');
+        return s.status === 200 && s;
+      });
+      assert.equal(seen.env['ZOOKEEPER_SERVERS'], `${address}:2181/apps/shop`);
+    }
+  });
+
+  it('send an application from one edge to the other and back without a failed request, and remember it', async () => {
+    const edgePid = pids(await agent.status())['edge'];
+    await assert.rejects(agent.setRoute('edge', 'shop', 'peer'), (e) => hasCode(e, 'NO_SERVER_UP'));
+    await agent.setPeer('edge', [{ host: B, port: 8080 }]);
+    await until('the peer seen up', 5000, async () => (await agent.edgeCounters('edge')).apps[0]?.peersUp === 1);
+    const results: Seen[] = [];
+    let ended = false;
+    const load = [1, 2, 3].map(async () => {
+      while (!ended) results.push(await through(A, 8080, 'shop.test'));
+    });
+    const more = (from: number) =>
+      until('30 answers', 10_000, async () => Promise.resolve(results.length >= from + 30));
+    await more(0);
+    const moved = await agent.setRoute('edge', 'shop', 'peer');
+    const atMove = results.length;
+    await more(atMove);
+    assert.equal(moved.apps[0]?.route, 'peer');
+    const afterMove = results.slice(atMove + load.length);
+    await agent.setRoute('edge', 'shop', 'local');
+    const atBack = results.length;
+    await more(atBack);
+    ended = true;
+    await Promise.all(load);
+    assert.deepEqual(
+      results.filter((r) => r.status !== 200),
+      [],
+    );
+    assert.ok(
+      afterMove.every((r) => r.env['HOST'] === B),
+      'all to the other platform after the move',
+    );
+    assert.ok(
+      results.slice(atBack + load.length).every((r) => r.env['HOST'] === A),
+      'all here after the way back',
+    );
+    assert.equal(pids(await agent.status())['edge'], edgePid);
+
+    await agent.setRoute('edge', 'shop', 'peer');
+    process.kill(edgePid ?? 0, 'SIGKILL');
+    await until('the edge back', 10_000, async () => {
+      const s = await agent.status();
+      return pids(s)['edge'] !== edgePid && s.roles.find((r) => r.id === 'edge')?.state === 'healthy';
+    });
+    const seen = await until('an answer', 5000, async () => {
+      const s = await through(A, 8080, 'shop.test');
+      return s.status === 200 && s;
+    });
+    assert.equal(seen.env['HOST'], B);
+    assert.deepEqual((await agent.apply(roles.blue)).changes, []);
+    assert.equal((await agent.edgeCounters('edge')).apps[0]?.route, 'peer', 'an apply does not move a route');
+    await agent.setRoute('edge', 'shop', 'local');
+    await agent.setPeer('edge', []);
+    assert.equal((await agent.edgeCounters('edge')).apps[0]?.peersUp, 0);
+  });
+});
