@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -62,7 +62,7 @@ export class TestPlatform {
  * ending for as long as an edge needs to see it, and then finishes what is under way. */
 export function tinyApp(version = '1'): string {
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-app-'));
-  mkdirSync(dir, { recursive: true });
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
   writeFileSync(join(dir, 'app.yaml'), `runtime: node\nentrypoint: server.js\nenv: {VERSION: "${version}"}\n`);
   writeFileSync(
     join(dir, 'server.js'),
