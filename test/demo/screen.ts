@@ -17,6 +17,7 @@ export class Screen {
   private traffic = '';
   private lastPlain = 0;
   private lastStatus = 0;
+  private barBegan: { ms: number; done: number; last: number } | null = null;
   private shown = false;
   private startedMs = Date.now();
   private stepStartedMs = Date.now();
@@ -34,6 +35,7 @@ export class Screen {
   step(title: string): void {
     this.clear();
     this.line = '';
+    this.barBegan = null;
     this.stepStartedMs = Date.now();
     const at = Math.round((this.stepStartedMs - this.startedMs) / 1000);
     this.out.write(`\n[${String(at).padStart(4)} s] ${title}\n`);
@@ -73,10 +75,13 @@ export class Screen {
     this.shown = true;
   }
 
-  /** A bar with rate and remaining time since the step's begin. */
+  /** A bar with rate and remaining time since the bar's begin: the first of a step, or one that starts over. */
   bar(b: Bar): void {
-    const seconds = Math.max(0.001, (Date.now() - this.stepStartedMs) / 1000);
-    const rate = b.done / seconds;
+    if (this.barBegan === null || b.done < this.barBegan.last)
+      this.barBegan = { ms: Date.now(), done: b.done, last: b.done };
+    this.barBegan.last = b.done;
+    const seconds = (Date.now() - this.barBegan.ms) / 1000;
+    const rate = seconds > 0 ? (b.done - this.barBegan.done) / seconds : 0;
     const note = b.note === undefined ? '' : `  ${b.note}`;
     const speed = `${Math.round(rate).toLocaleString('en')} ${b.unit}/s`;
     if (b.total === null || b.total === 0)

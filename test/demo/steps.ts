@@ -2,6 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { NxnwError } from '@nxnw/platform/errors';
 import { loadPlaces } from '../load/loader.js';
 import { readPlaces } from '../load/client.js';
@@ -141,7 +142,23 @@ function toStage(d: Demo, stage: string): Promise<void> {
     d.mark(`${stage}.end`);
     await keepReport(d, stage);
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await reached(d, stage);
   });
+}
+
+const statusSchema = z.looseObject({
+  stage: z.looseObject({ reached: z.string().nullable() }),
+  latch: z.looseObject({ reason: z.string() }).nullable(),
+});
+
+/** The migration is at the stage and has not gone back by itself. */
+async function reached(d: Demo, stage: string): Promise<void> {
+  const { stdout } = await d.nxnw(['status', '--stack', 'green', '--json'], { onLine: () => undefined });
+  const status = statusSchema.parse(JSON.parse(stdout));
+  if (status.latch !== null)
+    throw new NxnwError('WENT_BACK', `the migration went back by itself: ${status.latch.reason}`);
+  if (status.stage.reached !== stage)
+    throw new NxnwError('NOT_REACHED', `the migration is at ${status.stage.reached ?? 'no stage'}, not at ${stage}`);
 }
 
 /** Keeps the migration's own report as it is after a step. */
@@ -198,6 +215,7 @@ function again(d: Demo): Promise<void> {
     d.mark('again.end');
     await keepReport(d, 'again');
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await reached(d, 'moved');
     await arrives(d, 'green');
   });
 }

@@ -75,8 +75,14 @@ export class Keys {
     return this.deleted.length;
   }
 
+  /** A place that this client has not written yet is taken to be there. */
   state(id: number): Known {
     return this.known.get(id) ?? 'there';
+  }
+
+  /** Whether this client knows the place's state, or takes it for granted. */
+  isSure(id: number): boolean {
+    return this.known.has(id);
   }
 
   /** Ends a claim. A place whose state is unknown is not written again. */

@@ -105,13 +105,20 @@ export class Mix {
     if (id === null) return null;
     const draft = make(id);
     const then: Known = draft.op === 'remove' ? 'deleted' : 'there';
+    // An earlier run of this client may have deleted the place.
+    const refusals = this.keys.isSure(id) ? [] : ['NO_SUCH_PLACE'];
     return {
       ...draft,
       groups: [id],
       expected: [200],
-      refusals: [],
-      done: (outcome) => this.keys.release(id, outcome === 'ok' ? then : outcome === 'none' ? 'there' : 'unknown'),
+      refusals,
+      done: (outcome, error) => this.keys.release(id, this.after(then, outcome, error)),
     };
+  }
+
+  private after(then: Known, outcome: 'ok' | 'none' | 'unknown', error: string): Known {
+    if (outcome !== 'none') return outcome === 'ok' ? then : 'unknown';
+    return error === 'NO_SUCH_PLACE' ? 'deleted' : 'there';
   }
 
   sign(nonce: string): Draft | null {
@@ -152,8 +159,11 @@ export class Mix {
       for (const id of [from, to]) if (id !== null) this.keys.release(id, 'there');
       return null;
     }
-    return this.moving(nonce, from, to, [], (outcome) => {
-      for (const id of [from, to]) this.keys.release(id, outcome === 'unknown' ? 'unknown' : 'there');
+    const sure = this.keys.isSure(from) && this.keys.isSure(to);
+    return this.moving(nonce, from, to, sure ? [] : ['NO_SUCH_PLACE'], (outcome, error) => {
+      // Which of the two is missing the answer does not say: neither is written again.
+      const then: Known = outcome === 'unknown' || error === 'NO_SUCH_PLACE' ? 'unknown' : 'there';
+      for (const id of [from, to]) this.keys.release(id, then);
     });
   }
 
