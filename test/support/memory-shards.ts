@@ -169,6 +169,11 @@ export class MemoryShards implements ShardClient {
     private readonly apps: readonly string[],
   ) {}
 
+  /** Version of the newest commit. */
+  get latestUs(): number {
+    return this.versionUs;
+  }
+
   private shard(id: ShardId): MemoryShard {
     const name = `${id.app}/${id.index}`;
     const shard = this.shards.get(name) ?? new MemoryShard();
