@@ -24,6 +24,9 @@ export interface Route53Options {
   readonly pollEveryMs?: number;
 }
 
+/** A question asked just before the deadline may take so long. */
+const ANSWER_MS = 3000;
+
 /** Amazon Route 53. INSYNC means that every one of its servers answers the change. */
 export class Route53Driver implements DnsDriver {
   private readonly client: Route53Client;
@@ -84,7 +87,8 @@ export class Route53Driver implements DnsDriver {
   async awaitInSync(change: DnsChange, deadlineMs: number, signal: AbortSignal): Promise<void> {
     while (change.token !== '') {
       const command = new GetChangeCommand({ Id: change.token });
-      const { ChangeInfo } = await this.call(deadlineMs, (abortSignal) => this.client.send(command, { abortSignal }));
+      const answerBy = Math.max(deadlineMs, Date.now() + ANSWER_MS);
+      const { ChangeInfo } = await this.call(answerBy, (abortSignal) => this.client.send(command, { abortSignal }));
       if (ChangeInfo?.Status === 'INSYNC') return;
       if (Date.now() > deadlineMs)
         throw new NxnwError(

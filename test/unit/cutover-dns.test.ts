@@ -80,7 +80,9 @@ class World implements DnsDriver, Clock {
         load: () => Promise.resolve(this.note),
         save: (note) => {
           this.note = note;
-          return Promise.resolve().then(() => this.did(note?.loweredAtMs == null ? 'noted' : 'notedLowered'));
+          return Promise.resolve().then(() =>
+            this.did((note?.loweredAtMs ?? null) === null ? 'noted' : 'notedLowered'),
+          );
         },
       },
     });
