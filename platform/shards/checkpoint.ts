@@ -4,7 +4,7 @@ import type { Position, ShardId } from './types.js';
 
 const packr = new Packr({ useRecords: false, moreTypes: false });
 /** Slots per segment that a position's number has room for; epochs then stay below 2^17 within 2^53. */
-const SLOTS = 2 ** 36;
+const SLOTS = 2 ** 35;
 
 /** Each generation of tables (each load, C10) has a checkpoint of its own. */
 const cellName = (generation: number): string => `checkpoint.${generation}`;
@@ -38,6 +38,7 @@ export async function readCheckpoint(store: Payload, shard: ShardId, generation:
   return cell ? (packr.unpack(cell.value) as Checkpoint) : null;
 }
 
+/** At one position a checkpoint that has counted the rows replaces one that has not. */
 export async function writeCheckpoint(store: Payload, shard: ShardId, c: Checkpoint): Promise<void> {
   await store.putCell(shard, {
     name: cellName(c.generation),

@@ -138,6 +138,15 @@ export class Digest {
     this.sum = (this.sum - BigInt(`0x${row.toString('hex')}`) + MOD) % MOD;
   }
 
+  /** What must be added to `from` to get this digest. */
+  minus(from: string): bigint {
+    return (this.sum - BigInt(`0x${from}`) + MOD) % MOD;
+  }
+
+  shift(by: bigint): void {
+    this.sum = (this.sum + by) % MOD;
+  }
+
   get hex(): string {
     return this.sum.toString(16).padStart(32, '0');
   }

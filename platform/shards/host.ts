@@ -11,7 +11,7 @@ import type { SlotImage } from './log.js';
 import { Owner } from './owner.js';
 import type { Work, WorkAnswer } from './owner.js';
 import { StateReader } from './reader.js';
-import { Replica, loadOf } from './replica.js';
+import { Replica, countRows, loadOf } from './replica.js';
 import type { PeerShard } from './replica.js';
 import { Source } from './source.js';
 import type { ShardState, StateOptions } from './state.js';
@@ -196,6 +196,10 @@ export class ShardHost {
     this.setAuthority({ platform: this.o.platform, epoch: opened.start.epoch, hash: state.endHash });
     await fault('serve.first', this.name);
     this.o.log('shard.serving', { shard: this.name, epoch: opened.start.epoch });
+    if (!state.counted)
+      void this.countServing(state).catch((e: unknown) =>
+        this.o.log('shard.countFailed', { shard: this.name, error: asError(e).message }),
+      );
     const why = await over;
     this.owner = null;
     await this.checkpointing;
@@ -204,6 +208,17 @@ export class ShardHost {
     this.state = null;
     await state.close();
     return null;
+  }
+
+  /** A shard that was opened before its copy was counted: counted while it serves, at one position. */
+  private async countServing(state: ShardState): Promise<void> {
+    while (state.prepares.size > 0) await state.changed(100);
+    const at = state.end;
+    const atUs = state.tsUs;
+    await state.whenApplied(at);
+    const { digest, entities, bytes } = await countRows(state, atUs);
+    state.adoptCount(at, digest, entities, bytes);
+    this.o.log('shard.counted', { shard: this.name, entities });
   }
 
   private async replicate(whole: ShardState | null): Promise<ShardState | null> {
@@ -248,7 +263,7 @@ export class ShardHost {
     const state = this.owner ? this.state : (this.replica?.state ?? null);
     if (this.owner && this.state) this.crossGroup.tick(this.owner, this.state);
     if (++this.ticks % CHECKPOINT_EVERY_TICKS !== 0 || this.checkpointing || !state || state.failure) return;
-    if (this.replica && state.digest === null) return;
+    if (this.replica && !state.counted) return;
     this.checkpointing = this.checkpointAndTruncate(state)
       .catch((e: unknown) => this.o.log('shard.checkpointFailed', { shard: this.name, error: asError(e).message }))
       .finally(() => (this.checkpointing = null));

@@ -8,6 +8,7 @@ import type { PlacedEntry } from './entry.js';
 import { Digest, decodeEntry, rowBytes, rowDigest, terminalOf } from './entry.js';
 import type { ShardLog, SlotImage } from './log.js';
 import { pauseFor } from './log.js';
+import { StateReader } from './reader.js';
 import { ShardState } from './state.js';
 import type { StateOptions } from './state.js';
 import { readLog, replay } from './takeover.js';
@@ -259,7 +260,7 @@ export class Replica {
       this.state = await replay(this.o.state, this.o.log, generation, this.durable ?? undefined);
     }
     const state = this.state;
-    if (state.digest === null) this.phase = 'redoing';
+    if (!state.counted) this.phase = 'redoing';
     else this.phase = 'following';
     // a replayed log may already end with what ends a replica
     if (state.authority !== this.o.platform && (await this.endsWithMoveHere(state))) return 'moved';
@@ -275,7 +276,7 @@ export class Replica {
         if (state.final) return 'final';
         continue;
       }
-      if (state.digest === null && this.durable && comparePositions(state.end, this.durable) >= 0) {
+      if (!state.counted && this.durable && comparePositions(state.end, this.durable) >= 0) {
         await this.countDigest(state);
         this.phase = 'following';
         continue;
@@ -366,28 +367,25 @@ export class Replica {
   /** Counts this copy's rows at its end, with nothing ingested meanwhile: what verification compares (additive digest). */
   private async countDigest(state: ShardState): Promise<void> {
     await state.whenApplied(state.end);
-    const { digest, entities, bytes } = await countRows(state);
+    const { digest, entities, bytes } = await countRows(state, Number.MAX_SAFE_INTEGER);
     await fault('digest.compare', this.name);
-    state.adoptDigest(digest, entities, bytes);
+    state.adoptCount(state.end, digest, entities, bytes);
     await state.checkpoint();
   }
 }
 
-/** Scans the present rows of a shard whose rows do not change meanwhile. */
-export async function countRows(state: ShardState): Promise<{ digest: Digest; entities: number; bytes: number }> {
+/** Sums up the present rows of a shard at T; everything at or below T must be applied. */
+export async function countRows(
+  state: ShardState,
+  atUs: number,
+): Promise<{ digest: Digest; entities: number; bytes: number }> {
   const digest = new Digest();
   let entities = 0;
   let bytes = 0;
-  for await (const row of state.o.store.scanRows(state.o.shard, state.generation, {
-    from: null,
-    to: null,
-    order: 'asc',
-  })) {
-    if (!row.entity) continue;
+  for await (const row of new StateReader(state, atUs).scanEntities(null, null, 'asc')) {
     digest.add(rowDigest(row));
     entities++;
     bytes += rowBytes(row);
-    if (entities % 500 === 0) await new Promise<void>((ok) => setImmediate(ok));
   }
   return { digest, entities, bytes };
 }

@@ -35,9 +35,9 @@ interface Mark {
   readonly at: Position;
   readonly hash: Buffer;
   readonly tsUs: number;
-  readonly digest: string | null;
-  readonly entities: number;
-  readonly bytes: number;
+  digest: string;
+  entities: number;
+  bytes: number;
   readonly idFloor: number;
   readonly authority: string;
 }
@@ -81,7 +81,9 @@ export class ShardState {
   readonly decided = new Map<TxId, DecidedTx & { readonly at: Position }>();
   readonly outcomes = new Map<TxId, Outcome>();
   recent = new RecentVersions({ epoch: 0, slot: 0 });
-  digest: Digest | null = new Digest();
+  /** Relative to an unknown beginning while `counted` is false (a replica that has not counted its rows yet). */
+  private readonly digest = new Digest();
+  counted = true;
   entities = 0;
   bytes = 0;
   generation = 0;
@@ -111,7 +113,8 @@ export class ShardState {
     this.reserved.clear();
     for (const r of c.reserved) this.reserved.add(r);
     this.authority = c.authority;
-    this.digest = c.digest === null ? null : Digest.fromHex(c.digest);
+    this.counted = c.digest !== null;
+    if (c.digest !== null) this.digest.shift(Digest.fromHex(c.digest).minus(this.digest.hex));
     this.entities = c.entities;
     this.bytes = c.bytes;
     this.generation = c.generation;
@@ -228,12 +231,12 @@ export class ShardState {
   private take(row: LogRow, at: Position, bases?: ReadonlyMap<string, RowImage | null>): void {
     this.recent.add(row, at, bases?.get(row.key.toString('latin1')));
     if (row.was) {
-      this.digest?.remove(row.was);
+      this.digest.remove(row.was);
       this.entities--;
       this.bytes -= row.wasBytes;
     }
     if (row.entity) {
-      this.digest?.add(rowDigest(row));
+      this.digest.add(rowDigest(row));
       this.entities++;
       this.bytes += rowBytes(row);
     }
@@ -272,7 +275,7 @@ export class ShardState {
       at: this.end,
       hash: this.endHash,
       tsUs: this.tsUs,
-      digest: this.digest?.hex ?? null,
+      digest: this.digest.hex,
       entities: this.entities,
       bytes: this.bytes,
       idFloor: this.idFloor,
@@ -298,7 +301,7 @@ export class ShardState {
   /** Kept digest at exactly this position; null when it is not remembered (any more) or not counted. */
   digestAt(p: Position): string | null {
     const m = this.markAt(p);
-    return m && comparePositions(m.at, p) === 0 ? m.digest : null;
+    return this.counted && m && comparePositions(m.at, p) === 0 ? m.digest : null;
   }
 
   /** Hash of the entry at exactly this position, or null. */
@@ -307,13 +310,28 @@ export class ShardState {
     return m && comparePositions(m.at, p) === 0 ? m.hash : null;
   }
 
-  /** A replica has counted its rows at `end`: the kept digest begins there. */
-  adoptDigest(digest: Digest, entities: number, bytes: number): void {
-    this.digest = digest;
-    this.entities = entities;
-    this.bytes = bytes;
-    this.marks.pop();
-    this.mark();
+  /** The rows were counted as they are at `at`: all that was summed up relative to an unknown beginning is set right. */
+  adoptCount(at: Position, digest: Digest, entities: number, bytes: number): void {
+    const m = this.markAt(at);
+    if (!m || comparePositions(m.at, at) !== 0)
+      throw new NxnwError(
+        'UNAVAILABLE',
+        `position ${showPosition(at)} of ${shardName(this.o.shard)} is not remembered any more: count again`,
+      );
+    const by = digest.minus(m.digest);
+    const moreEntities = entities - m.entities;
+    const moreBytes = bytes - m.bytes;
+    for (const x of this.marks) {
+      const d = Digest.fromHex(x.digest);
+      d.shift(by);
+      x.digest = d.hex;
+      x.entities += moreEntities;
+      x.bytes += moreBytes;
+    }
+    this.digest.shift(by);
+    this.entities += moreEntities;
+    this.bytes += moreBytes;
+    this.counted = true;
   }
 
   /** Waits until everything up to `p` is in the store. */
@@ -475,7 +493,7 @@ export class ShardState {
       at: m.at,
       hash: m.hash,
       tsUs: m.tsUs,
-      digest: m.digest,
+      digest: this.counted ? m.digest : null,
       entities: m.entities,
       bytes: m.bytes,
       idFloor: m.idFloor,
