@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { hasCode } from '@nxnw/platform/errors';
 import { parseConfig } from '@nxnw/stacks/config/parse';
 import { configSchema } from '@nxnw/stacks/config/schema';
+import { jsonSchema } from '@nxnw/stacks/config/json-schema';
 import { nearest } from '@nxnw/stacks/config/nearest';
 import { repoRoot } from '@nxnw/tools';
 
@@ -107,6 +108,10 @@ describe('the configuration', () => {
   it('suggests nothing where nothing is near', () => {
     assert.equal(nearest('zzzzzz', ['platform', 'cloud']), undefined);
     assert.equal(nearest('memory', ['memoryMiB', 'nodes']), 'memoryMiB');
+  });
+
+  it('has its JSON Schema published as it is (npm run schema writes it)', () => {
+    assert.equal(readFileSync(join(repoRoot, 'docs', 'config.schema.json'), 'utf8'), jsonSchema());
   });
 
   it('declares the same keys in Pulumi.yaml as in the schema', () => {
