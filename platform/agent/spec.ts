@@ -14,12 +14,12 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 in hex');
 export const endpointSchema = z.strictObject({ host, port });
 
 /** PEM texts. Left out in a role = the machine's own certificate. */
-export const tlsSchema = z.strictObject({ ca: z.string(), cert: z.string(), key: z.string() });
+const tlsSchema = z.strictObject({ ca: z.string(), cert: z.string(), key: z.string() });
 
 const base = { id: name };
 
 /** ZooKeeper 3.9.5: one member. No `members` = standalone. */
-export const locksSpecSchema = z.strictObject({
+const locksSpecSchema = z.strictObject({
   ...base,
   kind: z.literal('locks'),
   host,
@@ -46,7 +46,7 @@ export const locksSpecSchema = z.strictObject({
 });
 
 /** One Cassandra 5.0.8 node. The data centre is `datacenter1`. */
-export const cassandraSpecSchema = z.strictObject({
+const cassandraSpecSchema = z.strictObject({
   ...base,
   kind: z.literal('cassandra'),
   host,
@@ -59,9 +59,9 @@ export const cassandraSpecSchema = z.strictObject({
 });
 
 /** The embedded store is a directory of the machine, kept until the machine is destroyed: `storeDirectory(dir, id)`. */
-export const lmdbSpecSchema = z.strictObject({ ...base, kind: z.literal('lmdb') });
+const lmdbSpecSchema = z.strictObject({ ...base, kind: z.literal('lmdb') });
 
-export const joinSchema = z.strictObject({
+const joinSchema = z.strictObject({
   platformId: name,
   /** Join ports of the other platform's datastore processes. */
   endpoints: z.array(endpointSchema).min(1),
@@ -70,7 +70,7 @@ export const joinSchema = z.strictObject({
 });
 
 /** One datastore process (platform/datastore/main). */
-export const datastoreSpecSchema = z.strictObject({
+const datastoreSpecSchema = z.strictObject({
   ...base,
   kind: z.literal('datastore'),
   processId: name,
@@ -108,7 +108,7 @@ export const datastoreSpecSchema = z.strictObject({
 });
 
 /** One memcached for one application. */
-export const cacheSpecSchema = z.strictObject({
+const cacheSpecSchema = z.strictObject({
   ...base,
   kind: z.literal('cache'),
   app: name,
@@ -118,7 +118,7 @@ export const cacheSpecSchema = z.strictObject({
 });
 
 /** Instances of one application on this machine, all from one bundle. */
-export const appSpecSchema = z.strictObject({
+const appSpecSchema = z.strictObject({
   ...base,
   kind: z.literal('app'),
   /** Project id. */
@@ -140,7 +140,7 @@ export const appSpecSchema = z.strictObject({
 });
 
 /** A relay of TCP connections: plain on one side, mTLS on the other, for an app whose datastore is on another machine. */
-export const relaySpecSchema = z.strictObject({
+const relaySpecSchema = z.strictObject({
   ...base,
   kind: z.literal('relay'),
   listen: endpointSchema,
@@ -193,7 +193,7 @@ export const dnsSpecSchema = z.strictObject({
 });
 
 /** The migration coordinator (migration/coordinator/main). Its own package checks `config`. */
-export const coordinatorSpecSchema = z.strictObject({
+const coordinatorSpecSchema = z.strictObject({
   ...base,
   kind: z.literal('coordinator'),
   /** Where it serves its RPC (mTLS); the agent asks `health.check` there. */

@@ -1,5 +1,5 @@
 import { connect as connectPlain, createServer } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { NxnwError } from '../errors.js';
 import type { Endpoint } from '../agent/spec.js';
@@ -49,11 +49,6 @@ export async function startRelay(o: RelayOptions): Promise<Server> {
     server.listen(o.listen.port, o.listen.host, ok);
   });
   return server;
-}
-
-/** Port of a listening relay. */
-export function relayPort(server: Server): number {
-  return (server.address() as AddressInfo).port;
 }
 
 async function firstReachable(targets: readonly (Endpoint | undefined)[], o: RelayOptions): Promise<Socket> {

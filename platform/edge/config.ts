@@ -14,7 +14,7 @@ export const PEER_CA = 'peer-ca.pem';
 /** A request that carries it came through the other platform's edge and is never sent back there. */
 const HOP_HEADER = 'X-Nxnw-Hop';
 /** Answered by the edge itself: 200 when the application of the Host header has an instance that is up. */
-export const EDGE_HEALTH_PATH = '/_nxnw/health';
+const EDGE_HEALTH_PATH = '/_nxnw/health';
 
 export const localBackend = (app: string): string => `app_${app}`;
 export const peerBackend = (app: string): string => `peer_${app}`;
