@@ -221,6 +221,9 @@ export class Coordinator {
 
   private async level(d: Desired): Promise<void> {
     const { data, locks, cache } = this.p.engines;
+    // A follower that has given up is started again, once the fence says that this coordinator still leads.
+    if (d.locks !== 'off' && !locks.status(d.app).running) this.applied.delete(`${d.app} locks`);
+    if (d.cache !== 'off' && !cache.status(d.app).running) this.applied.delete(`${d.app} cache`);
     await this.once(`${d.app} locks`, d.locks, () => locks.set(d.app, d.locks));
     await this.once(`${d.app} cache`, d.cache, () => cache.set(d.app, d.cache));
     const intent = d.data;

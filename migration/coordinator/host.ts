@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { NxnwError } from '@nxnw/platform/errors';
+import { NxnwError, asError } from '@nxnw/platform/errors';
 import type { KeyDifference } from '@nxnw/platform/shards/control';
 import type {
   Finding,
@@ -39,6 +39,7 @@ export interface HostParts {
 /** The process's one migration: none yet, or a running Coordinator with its engines. */
 export class Host {
   private active: Coordinator | null = null;
+  private notResumed = 'the coordinator has lost its join bundle';
   private opening: Promise<unknown> = Promise.resolve();
   private readonly listeners = new Set<(e: JournalEvent) => void>();
   private readonly startedMs: number;
@@ -53,9 +54,14 @@ export class Host {
   async resume(): Promise<void> {
     const state = this.p.journal.restored;
     if (state === null || !existsSync(this.joinFile)) return;
-    // A bundle that has run out serves for what was begun: the connections say what is refused.
-    const bundle = parseJoin(readFileSync(this.joinFile, 'utf8'), 0);
-    await this.open(state, bundle);
+    try {
+      // A bundle that has run out serves for what was begun: the connections say what is refused.
+      await this.open(state, parseJoin(readFileSync(this.joinFile, 'utf8'), 0));
+    } catch (e) {
+      // Ending would only begin the same again; served as it is, the next `up` can bring what is missing.
+      this.notResumed = asError(e).message;
+      this.p.log('coordinator.notResumed', { message: this.notResumed });
+    }
   }
 
   private get joinFile(): string {
@@ -74,7 +80,10 @@ export class Host {
     if (this.active !== null) return this.active;
     throw this.p.journal.restored === null
       ? new NxnwError('NO_MIGRATION', 'no migration was started here; run `nxnw up` on the stack with nxnw:migrateFrom')
-      : new NxnwError('NO_JOIN', 'the coordinator has lost its join bundle; run `nxnw up`, which brings it again');
+      : new NxnwError(
+          'NO_JOIN',
+          `the migration cannot go on: ${this.notResumed}; run \`nxnw up\`, which brings the join bundle again`,
+        );
   }
 
   /** One at a time: two resources of one `up` may ask together. */

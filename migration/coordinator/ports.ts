@@ -20,6 +20,8 @@ export interface Engines {
 }
 
 export interface FollowStatus {
+  /** False when it was never started, was turned off, or has given up. */
+  readonly running: boolean;
   readonly inSync: boolean;
   readonly lagMs: number | null;
   /** Nodes or keys copied so far. */

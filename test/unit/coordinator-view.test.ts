@@ -15,7 +15,7 @@ import { NxnwError } from '@nxnw/platform/errors';
 import type { ShardStatus } from '@nxnw/platform/shards/control';
 
 const NOW = 1_000_000;
-const follow = { inSync: true, lagMs: 1, copied: 3, retries: 0, detail: 'following' };
+const follow = { running: true, inSync: true, lagMs: 1, copied: 3, retries: 0, detail: 'following' };
 
 function shard(
   index: number,

@@ -19,7 +19,7 @@ interface Running {
 
 const START_MS = 10_000;
 const SWITCH_MS = 20_000;
-const OFF: FollowStatus = { inSync: false, lagMs: null, copied: 0, retries: 0, detail: 'not started' };
+const OFF: FollowStatus = { running: false, inSync: false, lagMs: null, copied: 0, retries: 0, detail: 'not started' };
 
 /** The warm-ups of all applications, inside the coordinator's process. One change of an application at a time. */
 export class Caches implements CachePort {
@@ -92,7 +92,7 @@ export class Caches implements CachePort {
 
   status(app: string): FollowStatus {
     if (this.list(app, 'source').length === 0)
-      return { inSync: true, lagMs: 0, copied: 0, retries: 0, detail: 'the application has no cache' };
+      return { running: true, inSync: true, lagMs: 0, copied: 0, retries: 0, detail: 'the application has no cache' };
     const now = this.running.get(app);
     if (now === undefined) return OFF;
     const all = now.group.status();
@@ -102,6 +102,7 @@ export class Caches implements CachePort {
     const way = now.direction === 'forward' ? 'N1 → N2' : 'N2 → N1';
     const detail = `${now.mode} ${way}, ${copied} copies, ${whole ? 'warm' : 'full pass under way'}`;
     return {
+      running: true,
       inSync: whole && now.mode === 'copy',
       lagMs: Math.max(...all.map((m) => m.lagMs)),
       copied,

@@ -11,7 +11,7 @@ export interface LockServers {
   readonly target: readonly string[];
 }
 
-const OFF: FollowStatus = { inSync: false, lagMs: null, copied: 0, retries: 0, detail: 'not started' };
+const OFF: FollowStatus = { running: false, inSync: false, lagMs: null, copied: 0, retries: 0, detail: 'not started' };
 /** A follower further behind than this is not in sync. */
 const IN_SYNC_MS = 5000;
 
@@ -98,6 +98,7 @@ export class LockTrees implements LocksPort {
     if (s.dirty > 0) parts.push(`${s.dirty} changes wait`);
     if (stuck !== undefined) parts.push(`${s.stuck.length} refused, first ${stuck.path}: ${stuck.message}`);
     return {
+      running: true,
       inSync: s.state === 'following' && s.fullCompares > 0 && s.lagMs < IN_SYNC_MS && s.stuck.length === 0,
       lagMs: Math.round(s.lagMs),
       copied: s.progress.done,
