@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, existsSync, readFileSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { stopLocalAgent } from '@nxnw/platform/agent/local';
 import { isAlive, signal } from '@nxnw/platform/agent/procfs';
@@ -23,10 +23,16 @@ export async function cleanUp(): Promise<void> {
     // The agents first: they would start again what is ended.
     const machines = readdirSync(dir).map((m) => join(dir, m));
     await Promise.all(machines.map((m) => stopLocalAgent({ dir: m })));
+    for (const m of machines) keepLogs(m, join(DIR, 'logs', stack, basename(m)));
     await Promise.all(machines.map((m) => removeMachine(m)));
   }
   const file = join(DIR, 'state.json');
   if (!existsSync(file)) return;
   const { zone } = leftState.parse(JSON.parse(readFileSync(file, 'utf8')));
   if (zone !== null && isAlive(zone)) signal(zone.pid, 'SIGTERM');
+}
+
+function keepLogs(machine: string, to: string): void {
+  const logs = join(machine, 'logs');
+  if (existsSync(logs)) cpSync(logs, to, { recursive: true });
 }
