@@ -10,8 +10,12 @@ type Targets = typeof import('./engines/targets.js');
 const provider: pulumi.dynamic.ResourceProvider = {
   async create(inputs) {
     const engine: Engine = require('@nxnw/migration/resources/engines/migrations');
+    const { engineLog }: EngineLog = require('@nxnw/migration/resources/engines/engine-log');
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
-    return guarded(async () => ({ id: 'migration', outs: await engine.wantMigration(inputs) }));
+    return guarded(async () => ({
+      id: 'migration',
+      outs: await engine.wantMigration(inputs, engineLog(inputs.logUrn)),
+    }));
   },
   async diff(_id, olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/migrations');
@@ -20,8 +24,9 @@ const provider: pulumi.dynamic.ResourceProvider = {
   },
   async update(_id, _olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/migrations');
+    const { engineLog }: EngineLog = require('@nxnw/migration/resources/engines/engine-log');
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
-    return guarded(async () => ({ outs: await engine.wantMigration(news) }));
+    return guarded(async () => ({ outs: await engine.wantMigration(news, engineLog(news.logUrn)) }));
   },
   async delete(_id, props) {
     const engine: Engine = require('@nxnw/migration/resources/engines/migrations');

@@ -147,6 +147,30 @@ describe('the migration by the real Pulumi, with a real coordinator', function (
     assert.equal(up_.code, 0, up_.text);
   });
 
+  it('a run that is interrupted, or killed, while it waits loses nothing: the next one finishes', async () => {
+    const down = await up({ stage: 'synced', name: 'renamed', attempt: 2 });
+    assert.equal(down.code, 0, down.text);
+    stack.program(program({ stage: 'switched', name: 'renamed', attempt: 2 }));
+    const args = ['up', '--yes', '--skip-preview', '--stack', 'dev'];
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      await pair.killCoordinator();
+      let sent = 0;
+      const ended = await stack.run(args, {}, (text, kill) => {
+        // The first Ctrl-C lets the step end, the second one does not.
+        if (text.includes('does not answer; trying again') && sent++ < 2) kill(signal);
+      });
+      assert.notEqual(ended.code, 0, signal);
+      await pair.startCoordinator();
+      assert.equal(await serving(), 'source', 'an interrupted run has not switched');
+    }
+    const locked = await stack.up();
+    assert.match(locked.text, /currently locked/);
+    assert.equal((await stack.run(['cancel', '--yes', 'dev'])).code, 0);
+    const finished = await stack.up();
+    assert.equal(finished.code, 0, finished.text);
+    assert.equal(await serving(), 'target');
+  });
+
   it('a coordinator that does not answer is no change, with a warning', async () => {
     await pair.killCoordinator();
     const preview = await stack.quiet();

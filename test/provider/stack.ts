@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pulumiEnv, repoRoot, resolvePulumi } from '@nxnw/tools';
 
-const RUN_MS = 120_000;
+const RUN_MS = 200_000;
 
 export interface Ran {
   readonly code: number;
@@ -39,8 +39,12 @@ export class TestStack {
     );
   }
 
-  /** Runs `pulumi ARGS`, to its end; `signal` ends it as Ctrl-C does. */
-  run(args: readonly string[], extra: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<Ran> {
+  /** Runs `pulumi ARGS` to its end. `live` may look at the output as it grows, and end the run by a signal. */
+  run(
+    args: readonly string[],
+    extra: Readonly<Record<string, string>> = {},
+    live: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => undefined,
+  ): Promise<Ran> {
     return new Promise((done, fail) => {
       const child = spawn(resolvePulumi(), [...args, '--non-interactive'], {
         cwd: this.dir,
@@ -50,11 +54,11 @@ export class TestStack {
       let text = '';
       const keep = (s: Buffer): void => {
         text += s.toString('utf8');
+        live(text, (signal) => child.kill(signal));
       };
       child.stdout.on('data', keep);
       child.stderr.on('data', keep);
       const late = setTimeout(() => child.kill('SIGKILL'), RUN_MS);
-      signal?.addEventListener('abort', () => child.kill('SIGINT'));
       child.once('error', fail);
       child.once('close', (code) => {
         clearTimeout(late);

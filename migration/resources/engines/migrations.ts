@@ -4,6 +4,7 @@ import { CoordinatorClient, type MigrationOptions, type Stage } from '../../coor
 import { parseJoin } from '../../coordinator/join.js';
 import { canonical } from './canonical.js';
 import type { Log } from './engine-log.js';
+import { patiently } from './patiently.js';
 import { actor, type Tls } from './targets.js';
 
 const POLL_MS = 500;
@@ -28,19 +29,20 @@ export interface MigrationState extends MigrationInputs {
 }
 
 /** Tells the coordinator what is wanted; it runs everything up to `synced` by itself. May be repeated. */
-export async function wantMigration(inputs: MigrationInputs): Promise<MigrationState> {
+export async function wantMigration(inputs: MigrationInputs, log: Log): Promise<MigrationState> {
   wantedInThisRun.add(inputs.coordinator);
   const join = parseJoin(inputs.join, Date.now());
   const client = new CoordinatorClient(inputs.coordinator, inputs.operator);
   try {
-    await client.startMigration({
+    const request = {
       attempt: inputs.attempt,
       apps: [...inputs.apps],
       wantedStage: inputs.stage,
       join,
       options: inputs.options,
       actor: actor(),
-    });
+    };
+    await patiently(() => client.startMigration(request), log);
     return { ...inputs, source: join.platformId };
   } finally {
     client.close();
@@ -78,11 +80,11 @@ export async function endMigration(state: MigrationInputs, log: Log): Promise<vo
   if (wantedInThisRun.has(state.coordinator)) return; // a rename: another resource stands for the same migration
   const client = new CoordinatorClient(state.coordinator, state.operator);
   try {
-    const answer = await client.endMigration(actor(), 'the migration left the stack');
+    const answer = await patiently(() => client.endMigration(actor(), 'the migration left the stack'), log);
     if (answer.outcome !== 'undoing') return;
     const until = Date.now() + END_MS;
     for (;;) {
-      const busy = (await client.status()).phases.filter((p) => p.at === 'undoing');
+      const busy = (await patiently(() => client.status(), log)).phases.filter((p) => p.at === 'undoing');
       if (busy.length === 0) return;
       log(`ending: ${busy.map((p) => p.phase).join(', ')}`);
       if (Date.now() > until)

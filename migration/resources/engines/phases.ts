@@ -2,12 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NxnwError, hasCode } from '@nxnw/platform/errors';
 import { CoordinatorClient, type MigrationFacts, type PhaseName, type PhaseStatus } from '../../coordinator/api.js';
 import type { Log } from './engine-log.js';
+import { patiently } from './patiently.js';
 import { InitFailed, actor, type Tls } from './targets.js';
 
 const POLL_MS = 500;
 const DIFF_MS = 2000;
-/** A coordinator that is restarting is waited for this long before its silence is an error. */
-const SILENCE_MS = 60_000;
 const UNDO_MS = 10 * 60_000;
 
 export interface PhaseInputs {
@@ -30,20 +29,6 @@ export interface PhaseState extends PhaseInputs {
 
 export function phaseId(inputs: PhaseInputs): string {
   return `migration/${inputs.phase}`;
-}
-
-/** Attempts `ask` again while the coordinator is silent, at most SILENCE_MS in a row. */
-async function patiently<T>(ask: () => Promise<T>, log: Log): Promise<T> {
-  const until = Date.now() + SILENCE_MS;
-  for (;;) {
-    try {
-      return await ask();
-    } catch (e) {
-      if (!hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED') || Date.now() > until) throw e;
-      log('the coordinator does not answer; trying again');
-      await sleep(POLL_MS);
-    }
-  }
 }
 
 /** `62% of 135233 entities, 4100/s, 12-15 s left` */
