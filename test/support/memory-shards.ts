@@ -127,12 +127,15 @@ class MemoryShard {
     }
   }
 
-  reader(atUs: number): ShardReader {
+  reader(atUs: number, fetched: (entities: number) => void): ShardReader {
     const { rows, index } = this;
     const row = (key: Buffer) => this.row(key, atUs);
     return {
       atUs,
-      get: (keys) => Promise.resolve(keys.map(row)),
+      get: (keys) => {
+        fetched(keys.length);
+        return Promise.resolve(keys.map(row));
+      },
       async *scanIndex(part, from, to, order): AsyncGenerator<IndexHit> {
         for (const [key] of index.get(part)?.scan(from, to, order) ?? []) yield await Promise.resolve({ part, key });
       },
@@ -158,6 +161,8 @@ export class MemoryShards implements ShardClient {
   private readonly reserved = new Set<number>();
   readonly commits: CommitRequest[] = [];
   queries = 0;
+  /** Entities that queries have fetched. */
+  fetched = 0;
   /** Called before each call; throws to fail it. */
   before: (method: string) => void | Promise<void> = () => undefined;
   /** Called after a commit was made and before it is answered. */
@@ -202,8 +207,9 @@ export class MemoryShards implements ShardClient {
     this.queries++;
     const authority = this.authority(shard);
     if (atUs !== null) this.versionUs = Math.max(this.versionUs, atUs);
+    const count = (entities: number) => void (this.fetched += entities);
     const signal = AbortSignal.timeout(Math.max(1, deadlineMs - Date.now()));
-    const batch = await queryEngine(query, this.shard(shard).reader(atUs ?? this.versionUs), signal);
+    const batch = await queryEngine(query, this.shard(shard).reader(atUs ?? this.versionUs, count), signal);
     return { batch, authority };
   }
 

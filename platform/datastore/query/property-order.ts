@@ -4,20 +4,20 @@ import { propertyPart, splitPropertyRow } from '../indexes.js';
 import { ABOVE_VALUES, LOWEST_VALUE, valueLength } from '../values.js';
 import { CHUNK } from './run.js';
 import type { PlacedResult, Run } from './run.js';
-import { keyComponent, valueComponent } from './evaluate.js';
+import { keyComponent, keyWithin, valueComponent } from './evaluate.js';
 import { candidates } from './key-order.js';
 import type { QueryOrder, ShardQuery } from './shard-query.js';
 import { Smallest } from './smallest.js';
 import { targetBehind } from './streams.js';
 
 /**
- * Up to this many candidates by equality filters, found in this many index rows, are fetched and sorted instead of
+ * Up to this many candidates by equality filters and key ranges, found in this many index rows, are fetched and sorted instead of
  * scanning the ordered property; and never more than a share of the run's rows, so that looking for them costs little.
  */
 const SORTED_CANDIDATES = 500;
 const SORTED_ROWS = 2000;
 const SORTED_SHARE = 8;
-/** Rows of the ordered property that are tried before: enough where many entities satisfy the equality filters. */
+/** Rows of the ordered property that are tried before: enough where many entities satisfy the filters. */
 const PROBE_ROWS = 32;
 const PROBE_PER_RESULT = 4;
 /** Entities that may share the first ordered value when there are more orders to sort them by. */
@@ -92,19 +92,17 @@ export async function byProperty(run: Run): Promise<Buffer | null> {
   const first = query.orders[0];
   if (!first) throw new NxnwError('INTERNAL', 'a query by property order without an order');
   const exact = query.orders.length === 1 && query.keyDescending === first.descending;
-  if (query.anyOf.every((c) => c.equals.length > 0)) {
-    if (exact) {
-      const reached = await inRowOrder(run, first, query.maxResults * PROBE_PER_RESULT + PROBE_ROWS);
-      if (reached === null || run.room <= 0 || run.budget.rows <= 0) return reached;
-      run.from = reached;
-    }
-    const few = await fewCandidates(run);
-    if (few) return sorted(run, few);
+  if (exact) {
+    const reached = await inRowOrder(run, first, query.maxResults * PROBE_PER_RESULT + PROBE_ROWS);
+    if (reached === null || run.room <= 0 || run.budget.rows <= 0) return reached;
+    run.from = reached;
   }
+  const few = await fewCandidates(run);
+  if (few) return sorted(run, few);
   return exact ? inRowOrder(run, first, Infinity) : inGroups(run, first);
 }
 
-/** All candidates of the equality filters if they are few, else null. */
+/** All candidates by equality filters and key ranges if they are few, else null. */
 async function fewCandidates(run: Run): Promise<Buffer[] | null> {
   const keys: Buffer[] = [];
   const budget = { rows: Math.min(SORTED_ROWS, run.query.maxRows / SORTED_SHARE) };
@@ -134,8 +132,16 @@ async function sorted(run: Run, keys: readonly Buffer[]): Promise<Buffer | null>
   return full || smallest.dropped ? run.afterLast() : null;
 }
 
-/** Index rows of the first order in its direction, each with its part of a position. */
-async function* rowsOf(run: Run, order: QueryOrder, rows: Bounds): AsyncGenerator<{ key: Buffer; component: Buffer }> {
+interface OrderedRow {
+  readonly key: Buffer;
+  /** The row's value as the first part of a position. */
+  readonly component: Buffer;
+  /** False if the key alone says that the entity is no result. */
+  readonly candidate: boolean;
+}
+
+/** Index rows of the first order in its direction. */
+async function* rowsOf(run: Run, order: QueryOrder, rows: Bounds): AsyncGenerator<OrderedRow> {
   const part = propertyPart(run.query.namespace, run.query.kind ?? '', order.property);
   if (rows.from && rows.to && rows.from.compare(rows.to) >= 0) return;
   for await (const hit of run.reader.scanIndex(part, rows.from, rows.to, order.descending ? 'desc' : 'asc')) {
@@ -143,7 +149,7 @@ async function* rowsOf(run: Run, order: QueryOrder, rows: Bounds): AsyncGenerato
     const component = valueComponent(value, order.descending);
     if (run.query.to && component.compare(run.query.to) >= 0) return;
     run.budget.rows--;
-    yield { key, component };
+    yield { key, component, candidate: run.query.anyOf.some((c) => keyWithin(key, c)) };
   }
 }
 
@@ -157,9 +163,9 @@ async function inRowOrder(run: Run, order: QueryOrder, maxRows: number): Promise
   const rows = run.from ? resumeExactly(all, order, run.from) : all;
   let left = maxRows;
   let chunk: { key: Buffer; prefix: Buffer }[] = [];
-  for await (const { key, component } of rowsOf(run, order, rows)) {
+  for await (const { key, component, candidate } of rowsOf(run, order, rows)) {
     const position = Buffer.concat([component, keyComponent(key, order.descending)]);
-    chunk.push({ key, prefix: position });
+    if (candidate) chunk.push({ key, prefix: position });
     left--;
     if (chunk.length < run.chunk && budget.rows > 0 && left > 0) continue;
     if (!run.addAll(await run.place(chunk)) || run.room <= 0) return run.afterLast();
@@ -216,14 +222,16 @@ async function inGroups(run: Run, order: QueryOrder): Promise<Buffer | null> {
   const { query } = run;
   const all = hull(query, order.property);
   let group: Group | null = null;
-  for await (const { key, component } of rowsOf(run, order, run.from ? resume(all, order, run.from) : all)) {
+  const rows = run.from ? resume(all, order, run.from) : all;
+  for await (const { key, component, candidate } of rowsOf(run, order, rows)) {
     if (!group?.component.equals(component)) {
       const end = group && (await group.close());
       if (end) return end;
       group = new Group(run, component);
     }
-    await group.offer(key);
+    if (candidate) await group.offer(key);
   }
   const end = group && (await group.close());
+  // A run that ends with the last group has answered everything, even if it was full or its rows were used up.
   return end && end.at(-1) !== GROUP_END ? end : null;
 }
