@@ -91,6 +91,7 @@ export class Lane {
   private flushAgain = false;
   private scheduledFlushAtMs: number | null = null;
   private passAbort: AbortController | undefined;
+  private passing: Promise<void> = Promise.resolve();
   private running: Promise<unknown> = Promise.resolve();
   progress: PassProgress | null = null;
   lastError: Error | undefined;
@@ -173,7 +174,7 @@ export class Lane {
     this.stop.abort();
     this.passAbort?.abort();
     await this.running;
-    await this.flushing;
+    await Promise.all([this.flushing, this.passing]);
   }
 
   private note(event: string, fields: Record<string, unknown> = {}): void {
@@ -192,7 +193,7 @@ export class Lane {
   private act(act: LaneAct): void {
     if (act === 'flushTarget') this.flushTarget();
     else if (act === 'stopPass') this.passAbort?.abort();
-    else void this.pass();
+    else this.passing = this.pass();
   }
 
   private lost(reason: string): void {
@@ -234,19 +235,20 @@ export class Lane {
   }
 
   private async work(key: CacheKey, heard: Heard): Promise<void> {
-    const again = () => {
-      if (!this.queue.add(key, { ...heard, stored: true })) this.lost('the queue of keys is full');
+    const again = (heardAtMs: number) => {
+      if (!this.queue.add(key, { heardAtMs, stored: true })) this.lost('the queue of keys is full');
     };
     try {
       const outcome =
         this.state.mode === 'copy'
           ? await mirror(this.source, this.target, key, this.synced)
           : await invalidate(this.source, this.target, key, heard.stored);
-      if (outcome === 'moving') return again();
+      // What was heard is on the target; what has been written since is another matter.
+      if (outcome === 'moving') return again(Date.now());
       this.counts[outcome] += 1;
       this.bulk.delete(key);
     } catch (e) {
-      if (hasCode(e, 'CACHE_LOST')) return again();
+      if (hasCode(e, 'CACHE_LOST')) return again(heard.heardAtMs);
       this.counts.errors += 1;
       this.lastError = asError(e);
       this.bulk.delete(key);

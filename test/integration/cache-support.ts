@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createCacheWarmup, type CacheWarmup, type CacheWarmupOptions } from '@nxnw/migration/cache/warmup';
 import memjs from 'memjs';
 import { pick } from '../support/random.js';
 import { startMemcached, type TestServer } from '../support/servers.js';
@@ -45,6 +46,39 @@ export async function startCache(ip: string): Promise<Cache> {
       await server.stop();
     },
   };
+}
+
+/** M1, M2 and a warm-up between them for each test of a suite; `net` is the first three parts of their addresses. */
+export class WarmedPair {
+  m1!: Cache;
+  m2!: Cache;
+  private relays: Relay[] = [];
+  private warmup: CacheWarmup | undefined;
+
+  constructor(private readonly net: string) {
+    beforeEach(async () => {
+      [this.m1, this.m2] = await Promise.all([startCache(`${net}.1`), startCache(`${net}.2`)]);
+    });
+    afterEach(async () => {
+      await this.warmup?.close();
+      this.warmup = undefined;
+      await Promise.all(this.relays.splice(0).map((r) => r.close()));
+      await Promise.all([this.m1.stop(), this.m2.stop()]);
+    });
+  }
+
+  async begin(options: Partial<CacheWarmupOptions> = {}): Promise<CacheWarmup> {
+    const w = createCacheWarmup({ source: this.m1.at, target: this.m2.at, timeoutMs: 2000, ...options });
+    this.warmup = w;
+    await w.start(within(10_000));
+    return w;
+  }
+
+  async relayTo(cache: Cache): Promise<Relay> {
+    const relay = await Relay.open(`${this.net}.3`, cache.at);
+    this.relays.push(relay);
+    return relay;
+  }
 }
 
 /** What a key holds, read by a plain text client of the test's own: nothing of the code under test. */
@@ -267,11 +301,16 @@ export class Relay {
     for (const p of this.pairs) p.server.resume();
   }
 
-  async close(): Promise<void> {
+  /** Breaks every connection. */
+  cut(): void {
     for (const p of this.pairs) {
       p.client.destroy();
       p.server.destroy();
     }
+  }
+
+  async close(): Promise<void> {
+    this.cut();
     await new Promise<void>((ok) => this.listener.close(() => ok()));
   }
 }
