@@ -1,6 +1,6 @@
 import { NxnwError } from '@nxnw/platform/errors';
 import type { CacheAddress } from './connection.js';
-import type { Warmth } from './lane.js';
+import type { Warmth } from './warmth.js';
 import { CacheWarmup } from './warmup.js';
 import type { CacheWarmupOptions, CacheWarmupStatus } from './warmup.js';
 

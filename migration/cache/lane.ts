@@ -1,22 +1,21 @@
 import { setMaxListeners } from 'node:events';
-import { NxnwError, asError, hasCode } from '@nxnw/platform/errors';
+import { NxnwError, asError } from '@nxnw/platform/errors';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Condition } from './condition.js';
 import type { CacheAddress } from './connection.js';
 import { Follower } from './follower.js';
-import { SyncedKeys, invalidate, mirror, sameItem } from './mirror.js';
+import { Copiers } from './copiers.js';
+import { SyncedKeys } from './mirror.js';
 import { fullPass } from './pass.js';
 import type { PassProgress } from './pass.js';
-import { keyToken } from './protocol.js';
 import type { CacheKey } from './protocol.js';
-import { HitRate, look, pendingFlushS, since } from './pulse.js';
-import type { Look } from './pulse.js';
-import { KeyQueue } from './queue.js';
-import type { Heard } from './queue.js';
+import { Pulse } from './pulse.js';
 import { CacheServer } from './server.js';
 import { FIRST_STATE, isWhole, step } from './state.js';
 import type { LaneAct, LaneEvent, LaneMode, LaneState } from './state.js';
 import { Throttle } from './throttle.js';
+import { LiveKeys, measureWarmth } from './warmth.js';
+import type { Warmth } from './warmth.js';
 
 /** Compiled options: every value given. */
 export interface LaneOptions {
@@ -43,30 +42,6 @@ export interface CacheEvent {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-export interface Warmth {
-  /** Keys looked at that M1 holds. */
-  readonly sampled: number;
-  readonly present: number;
-  readonly equal: number;
-}
-
-export interface LaneCounts {
-  heard: number;
-  copied: number;
-  removed: number;
-  unchanged: number;
-  refused: number;
-  unnameable: number;
-  errors: number;
-  passes: number;
-  losses: number;
-  flushes: number;
-  sourceRestarts: number;
-  targetRestarts: number;
-  droppedLines: number;
-}
-
-const RECENT_KEYS = 4096;
 const PASS_RETRY_MS = 500;
 
 /** One direction of one pair of memcached processes. What it does when is decided in state.ts. */
@@ -76,55 +51,36 @@ export class Lane {
   private readonly source: CacheServer;
   private readonly target: CacheServer;
   private readonly follower: Follower;
-  private readonly queue: KeyQueue;
+  private readonly copiers: Copiers;
+  private readonly pulse: Pulse;
   private readonly synced: SyncedKeys;
   private readonly throttle: Throttle;
+  private readonly live: LiveKeys;
   private readonly changes = new Condition();
-  private readonly bulk = new Set<CacheKey>();
-  private readonly recent: CacheKey[] = [];
-  private readonly hitRates = { source: new HitRate(), target: new HitRate() };
-  private looks: { source?: Look; target?: Look } = {};
-  private looking: Promise<void> = Promise.resolve();
-  private active = 0;
   private paused = false;
   private flushing: Promise<void> | undefined;
   private flushAgain = false;
-  private scheduledFlushAtMs: number | null = null;
   private passAbort: AbortController | undefined;
   private passing: Promise<void> = Promise.resolve();
   private running: Promise<unknown> = Promise.resolve();
-  progress: PassProgress | null = null;
-  lastError: Error | undefined;
-  lastLoss: string | undefined;
-  readonly counts: LaneCounts = {
-    heard: 0,
-    copied: 0,
-    removed: 0,
-    unchanged: 0,
-    refused: 0,
-    unnameable: 0,
-    errors: 0,
-    passes: 0,
-    losses: 0,
-    flushes: 0,
-    sourceRestarts: 0,
-    targetRestarts: 0,
-    droppedLines: 0,
-  };
+  private progress: PassProgress | null = null;
+  private lastError: Error | undefined;
+  private lastLoss: string | undefined;
+  private readonly counts = { heard: 0, passes: 0, losses: 0, flushes: 0 };
 
   constructor(private readonly options: LaneOptions) {
     const { timeoutMs, copiers, queueKeys } = options;
     const signal = this.stop.signal;
     setMaxListeners(0, signal); // one or two for each wait, and those are bounded
     this.state = { ...FIRST_STATE, mode: options.mode };
-    this.queue = new KeyQueue(queueKeys);
+    this.live = new LiveKeys(options.random);
     this.synced = new SyncedKeys(options.syncedKeys, options.syncedForMs);
     this.throttle = new Throttle(options.passKeysPerS);
     this.source = new CacheServer({
       ...{ address: options.source, timeoutMs, signal, ordered: false },
       onConnected: () => {
         this.follower.beat();
-        this.pump();
+        this.copiers.pump();
       },
       onLost: (e) => {
         this.follower.forgetOwn();
@@ -133,13 +89,30 @@ export class Lane {
     });
     this.target = new CacheServer({
       ...{ address: options.target, timeoutMs, signal, ordered: true },
-      onConnected: () => this.pump(),
+      onConnected: () => this.copiers.pump(),
       onLost: (e) => this.note('cache.targetLost', { reason: e.message }),
     });
     this.follower = new Follower({
       ...{ source: this.source, signal, timeoutMs, markerEveryMs: options.markerEveryMs },
       onKey: (key, type) => this.heard(key, type === 'stored'),
       onLost: (reason) => this.lost(reason),
+    });
+    const servers = { source: this.source, target: this.target };
+    this.copiers = new Copiers({
+      ...{ ...servers, synced: this.synced, copiers, queueKeys, changes: this.changes, signal },
+      mode: () => this.state.mode,
+      onLost: (reason) => this.lost(reason),
+      onError: (e) => (this.lastError = e),
+    });
+    this.pulse = new Pulse({
+      ...servers,
+      onLost: (reason) => this.lost(reason),
+      onSourceFlushed: (reason) => this.sourceFlushed(reason),
+      onTargetEmptied: () => {
+        this.synced.clear();
+        this.note('cache.targetEmptied');
+        this.dispatch({ type: 'targetEmptied' });
+      },
     });
     if (copiers < 1 || queueKeys < copiers)
       throw new NxnwError(
@@ -162,7 +135,7 @@ export class Lane {
     try {
       await Promise.all([this.source.ready(deadlineMs), this.target.ready(deadlineMs)]);
       // A flush is noticed by comparing: the first look must lie before the first pass.
-      await this.pollNow();
+      await this.pulse.now();
     } catch (e) {
       await this.close();
       throw e;
@@ -207,56 +180,8 @@ export class Lane {
   private heard(key: CacheKey, stored: boolean): void {
     if (this.paused) return;
     this.counts.heard += 1;
-    if (keyToken(key) === null) {
-      this.counts.unnameable += 1;
-      if (this.state.mode !== 'copy') this.lost('a key that cannot be named was used');
-      return;
-    }
-    if (this.recent.length < RECENT_KEYS) this.recent.push(key);
-    else this.recent[Math.floor(this.options.random() * RECENT_KEYS)] = key;
-    if (this.queue.add(key, { stored, heardAtMs: Date.now() })) this.pump();
-    else this.lost('the queue of keys is full');
-  }
-
-  /** Starts copiers while there is work for them. */
-  private pump(): void {
-    const mayWork = () =>
-      this.state.mode !== 'closing' && this.source.connected && this.target.connected && !this.stop.signal.aborted;
-    while (this.active < this.options.copiers && mayWork()) {
-      const next = this.queue.take();
-      if (!next) break;
-      this.active += 1;
-      void this.work(next.key, next.heard).finally(() => {
-        this.active -= 1;
-        this.changes.changed();
-        this.pump();
-      });
-    }
-  }
-
-  private async work(key: CacheKey, heard: Heard): Promise<void> {
-    const again = (heardAtMs: number) => {
-      if (!this.queue.add(key, { heardAtMs, stored: true })) this.lost('the queue of keys is full');
-    };
-    try {
-      const outcome =
-        this.state.mode === 'copy'
-          ? await mirror(this.source, this.target, key, this.synced)
-          : await invalidate(this.source, this.target, key, heard.stored);
-      // What was heard is on the target; what has been written since is another matter.
-      if (outcome === 'moving') return again(Date.now());
-      this.counts[outcome] += 1;
-      this.bulk.delete(key);
-    } catch (e) {
-      if (hasCode(e, 'CACHE_LOST')) return again(heard.heardAtMs);
-      this.counts.errors += 1;
-      this.lastError = asError(e);
-      this.bulk.delete(key);
-      // What the target holds under the key is not known; without it, it is a miss.
-      await this.target.remove(key).catch(() => this.lost('a key could neither be written nor removed'));
-    } finally {
-      this.queue.done(key);
-    }
+    this.live.used(key);
+    this.copiers.heard(key, stored);
   }
 
   /** Empties the target, however long it takes to reach it. A wish during a flush makes another one. */
@@ -301,8 +226,12 @@ export class Lane {
           signal,
         },
         onProgress: (p) => (this.progress = p),
-        offer: (key) => this.offer(key, signal),
-        settled: () => this.changes.until(() => this.bulk.size === 0, 'the copiers', Infinity, signal),
+        offer: async (key) => {
+          await this.throttle.take(signal);
+          this.live.met(key);
+          await this.copiers.offer(key, signal);
+        },
+        settled: () => this.copiers.settled(signal),
       });
       complete = true;
       this.counts.passes += 1;
@@ -314,74 +243,17 @@ export class Lane {
       }
     } finally {
       this.progress = null;
-      this.bulk.clear();
+      this.copiers.forgetOffered();
       if (!this.stop.signal.aborted) this.dispatch({ type: 'passEnded', complete });
     }
-  }
-
-  private async offer(key: CacheKey, signal: AbortSignal): Promise<void> {
-    if (keyToken(key) === null) {
-      this.counts.unnameable += 1;
-      return;
-    }
-    await this.throttle.take(signal);
-    const room = () => this.bulk.size < this.options.copiers;
-    await this.changes.until(room, 'a copier', Infinity, signal);
-    this.bulk.add(key);
-    if (this.recent.length < RECENT_KEYS) this.recent.push(key);
-    while (!this.queue.add(key, { stored: false, heardAtMs: Date.now() }))
-      await this.changes.until(() => this.queue.size < this.options.queueKeys, 'room in the queue', Infinity, signal);
-    this.pump();
   }
 
   private async poll(): Promise<void> {
     const signal = this.stop.signal;
     while (!signal.aborted) {
       if (this.source.connected && this.target.connected)
-        await this.pollNow().catch((e: unknown) => (this.lastError = asError(e)));
+        await this.pulse.now().catch((e: unknown) => (this.lastError = asError(e)));
       await delay(this.options.pollEveryMs, undefined, { signal }).catch(() => undefined);
-    }
-  }
-
-  /** A look that begins after the call; one at a time, so that they are compared in order. */
-  private pollNow(): Promise<void> {
-    const next = this.looking.then(() => this.lookNow());
-    this.looking = next.catch(() => undefined);
-    return next;
-  }
-
-  /** One look at both servers' counters: what the log does not tell. */
-  private async lookNow(): Promise<void> {
-    const [source, target] = await Promise.all([look(this.source), look(this.target)]);
-    const before = this.looks;
-    this.looks = { source, target };
-    this.hitRates.source.add(source);
-    this.hitRates.target.add(target);
-    const there = before.source ? since(before.source, source) : null;
-    if (there?.restarted) {
-      this.counts.sourceRestarts += 1;
-      this.scheduledFlushAtMs = null;
-      this.lost('the source was restarted');
-    }
-    if (there && there.dropped > 0) {
-      this.counts.droppedLines += there.dropped;
-      this.lost(`${there.dropped} lines dropped by the source's workers`);
-    }
-    if (there?.flushed) this.sourceFlushed('flush_all');
-    if (!there || there.flushed) {
-      const aheadS = await pendingFlushS(this.source, source.uptimeS);
-      this.scheduledFlushAtMs = aheadS === null ? null : Date.now() + aheadS * 1000;
-    }
-    if (this.scheduledFlushAtMs !== null && Date.now() >= this.scheduledFlushAtMs) {
-      this.scheduledFlushAtMs = null;
-      this.sourceFlushed('flush_all ordered earlier');
-    }
-    const here = before.target ? since(before.target, target) : null;
-    if (here?.restarted) this.counts.targetRestarts += 1;
-    if (here && (here.restarted || here.flushed)) {
-      this.synced.clear();
-      this.note('cache.targetEmptied');
-      this.dispatch({ type: 'targetEmptied' });
     }
   }
 
@@ -401,8 +273,8 @@ export class Lane {
     await this.follower.fence(deadlineMs);
     const heardBy = Date.now();
     await Promise.all([this.source, this.target].map((s) => s.ready(deadlineMs)));
-    await this.pollNow();
-    const handled = () => (this.queue.oldestMs() ?? Infinity) > heardBy && this.flushing === undefined;
+    await this.pulse.now();
+    const handled = () => (this.copiers.oldestMs() ?? Infinity) > heardBy && this.flushing === undefined;
     await this.changes.until(handled, 'the heard keys to be handled', deadlineMs, this.stop.signal);
   }
 
@@ -414,10 +286,10 @@ export class Lane {
     try {
       if (from === 'copy') {
         this.dispatch({ type: 'close' });
-        await this.changes.until(() => this.active === 0, 'copies in flight', deadlineMs, this.stop.signal);
+        await this.changes.until(() => this.copiers.active === 0, 'copies in flight', deadlineMs, this.stop.signal);
         await this.target.ready(deadlineMs);
         this.dispatch({ type: 'closed' });
-        this.pump();
+        this.copiers.pump();
       }
       await this.fence(deadlineMs);
     } catch (e) {
@@ -430,7 +302,7 @@ export class Lane {
   /** Back to copying, with a full pass; the target must not be serving. */
   follow(): void {
     this.dispatch({ type: 'copy' });
-    this.pump();
+    this.copiers.pump();
   }
 
   async awaitWhole(deadlineMs: number): Promise<void> {
@@ -448,13 +320,13 @@ export class Lane {
     this.lost('paused');
     this.holdPasses();
     this.paused = true;
-    this.queue.clear();
+    this.copiers.forgetWaiting();
   }
 
   resume(): void {
     this.paused = false;
     this.dispatch({ type: 'releasePasses' });
-    this.pump();
+    this.copiers.pump();
   }
 
   setPassRate(keysPerS: number | null): void {
@@ -462,31 +334,18 @@ export class Lane {
   }
 
   /** Compares up to `most` keys that M1's applications used lately (or that a pass has met). */
-  async warmth(most: number): Promise<Warmth> {
-    const keys = new Set<CacheKey>();
-    for (let tries = 0; tries < most * 4 && keys.size < Math.min(most, this.recent.length); tries++)
-      keys.add(this.recent[Math.floor(this.options.random() * this.recent.length)] ?? '');
-    const seen = { sampled: 0, present: 0, equal: 0 };
-    for (const key of keys) {
-      let now = await this.compare(key);
-      for (let again = 0; again < 3 && now !== 'equal' && this.queue.has(key); again++) {
-        const soon = Date.now() + this.options.timeoutMs;
-        await this.changes.until(() => !this.queue.has(key), 'a copier', soon, this.stop.signal);
-        now = await this.compare(key);
-      }
-      if (now === 'gone') continue;
-      seen.sampled += 1;
-      if (now !== 'missing') seen.present += 1;
-      if (now === 'equal') seen.equal += 1;
-    }
-    return seen;
+  warmth(most: number): Promise<Warmth> {
+    const quiet = (key: string) => () => !this.copiers.has(key);
+    const soon = () => Date.now() + this.options.timeoutMs;
+    return measureWarmth(this.source, this.target, this.live.pick(most), {
+      isBusy: (key) => this.copiers.has(key),
+      until: (key) => this.changes.until(quiet(key), 'a copier', soon(), this.stop.signal),
+    });
   }
 
-  private async compare(key: CacheKey): Promise<'gone' | 'missing' | 'different' | 'equal'> {
-    const [there, here] = await Promise.all([this.source.read(key), this.target.read(key)]);
-    if (!there) return 'gone';
-    if (!here) return 'missing';
-    return sameItem(there, here) ? 'equal' : 'different';
+  /** How often the target was emptied. */
+  get flushes(): number {
+    return this.counts.flushes;
   }
 
   /** Why one of the two is not connected at present. */
@@ -495,7 +354,7 @@ export class Lane {
   }
 
   status() {
-    const oldest = this.queue.oldestMs();
+    const oldest = this.copiers.oldestMs();
     return {
       mode: this.state.mode,
       whole: this.whole,
@@ -503,18 +362,18 @@ export class Lane {
       flushPending: this.flushing !== undefined,
       paused: this.paused,
       passesHeld: this.state.passesHeld,
-      queued: this.queue.size,
-      inFlight: this.queue.inFlight,
+      queued: this.copiers.waiting,
+      inFlight: this.copiers.active,
       lagMs: this.follower.delayMs + (oldest === null ? 0 : Date.now() - oldest),
       pass: this.progress,
       lines: this.follower.lines,
       skippedLines: this.follower.lostLines,
       watches: this.follower.connects,
-      items: { source: this.looks.source?.items ?? null, target: this.looks.target?.items ?? null },
-      hitRate: { source: this.hitRates.source.value, target: this.hitRates.target.value },
+      items: this.pulse.items,
+      hitRate: { source: this.pulse.hitRates.source.value, target: this.pulse.hitRates.target.value },
       lastError: (this.connectionError() ?? this.lastError)?.message ?? null,
       lastLoss: this.lastLoss ?? null,
-      counts: { ...this.counts },
+      counts: { ...this.counts, ...this.copiers.counts, ...this.pulse.counts },
     };
   }
 }

@@ -21,10 +21,6 @@ export class KeyQueue {
     return this.waiting.size;
   }
 
-  get inFlight(): number {
-    return this.running.size;
-  }
-
   add(key: CacheKey, heard: Heard): boolean {
     const before = this.waiting.get(key);
     if (!before && this.waiting.size >= this.most) return false;

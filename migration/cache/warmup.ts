@@ -3,7 +3,8 @@ import { NxnwError } from '@nxnw/platform/errors';
 import type { CacheAddress } from './connection.js';
 import { showAddress } from './connection.js';
 import { Lane } from './lane.js';
-import type { CacheEvent, LaneOptions, LaneStatus, Warmth } from './lane.js';
+import type { CacheEvent, LaneOptions, LaneStatus } from './lane.js';
+import type { Warmth } from './warmth.js';
 
 export interface CacheWarmupOptions {
   /** M1: the memcached whose applications serve. */
@@ -117,9 +118,9 @@ export class CacheWarmup {
    * it throws on the first call, copying goes on and N2 must not serve; on a later one, invalidating goes on.
    */
   async invalidate(deadlineMs: number): Promise<{ readonly flushed: boolean }> {
-    const before = this.lane.counts.flushes;
+    const before = this.lane.flushes;
     await this.lane.invalidate(deadlineMs);
-    return { flushed: this.lane.counts.flushes > before };
+    return { flushed: this.lane.flushes > before };
   }
 
   /** Back from invalidating to copying in the same direction, for a switch that was called off. N2 must not serve. */
