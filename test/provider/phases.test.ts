@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Stage } from '@nxnw/migration/coordinator/api';
 import { markersIn } from '@nxnw/migration/coordinator/codes';
 import { ensureTools } from '@nxnw/tools';
@@ -163,6 +164,11 @@ describe('the migration by the real Pulumi, with a real coordinator', function (
       await pair.startCoordinator();
       assert.equal(await serving(), 'source', 'an interrupted run has not switched');
     }
+    const end = Date.now() + 20_000;
+    while (providersIn(stack.dir) > 0) {
+      assert.ok(Date.now() < end, 'a killed engine left its provider behind');
+      await sleep(200);
+    }
     const locked = await stack.up();
     assert.match(locked.text, /currently locked/);
     assert.equal((await stack.run(['cancel', '--yes', 'dev'])).code, 0);
@@ -189,3 +195,16 @@ describe('the migration by the real Pulumi, with a real coordinator', function (
     await put('after');
   });
 });
+
+/** Dynamic provider processes that were started in `dir`. */
+function providersIn(dir: string): number {
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      const provider = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('dynamic-provider');
+      return provider && readlinkSync(`/proc/${pid}/cwd`) === dir;
+    } catch {
+      return false; // ended meanwhile
+    }
+  }).length;
+}

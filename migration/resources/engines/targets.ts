@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { markedMessage } from '../../coordinator/codes.js';
 import { asError } from '@nxnw/platform/errors';
+import { endWithEngine } from './orphan.js';
 
 /** PEM texts of a client or server; plain here, secret in the stack's state. */
 export interface Tls {
@@ -29,6 +30,7 @@ export function providerError(e: unknown): Error {
 
 /** Runs the engine's part of a provider method; its errors carry their codes. */
 export async function guarded<T>(work: () => Promise<T>): Promise<T> {
+  endWithEngine();
   try {
     return await work();
   } catch (e) {
