@@ -41,6 +41,15 @@ export interface Looked {
   readonly changed: boolean;
 }
 
+/** What was found, and what is to be written. */
+export interface Seen {
+  readonly looked: readonly Looked[];
+  readonly changes: readonly Change[];
+  /** Could not be read. */
+  readonly refused: readonly Refused[];
+  readonly alone: ReadonlySet<string>;
+}
+
 /** Reads nodes on both sides, plans what differs and writes it. Can be repeated at any time with the same result. */
 export class Applier {
   private readonly writer: BatchWriter;
@@ -49,18 +58,24 @@ export class Applier {
     this.writer = new BatchWriter(s.to, s.fence, s.marks);
   }
 
-  /** Makes the receiver's nodes like the source's. Throws FENCED, or an error for which `isUnknown` holds. */
-  async follow(looks: readonly Look[]): Promise<{ looked: Looked[]; refused: Refused[] }> {
-    return this.run(looks, (look) => this.lookToFollow(look));
+  /** Reads nodes on both sides and plans what makes the receiver's like the source's. Throws if `isUnknown`. */
+  look(looks: readonly Look[]): Promise<Seen> {
+    return this.all(looks, (look) => this.lookToFollow(look));
   }
 
-  /** Only removes copies of ephemerals that are gone at the source. */
-  async drain(looks: readonly Look[]): Promise<{ looked: Looked[]; refused: Refused[] }> {
-    return this.run(looks, async ({ path }) => {
+  /** Plans only removals of copies of ephemerals that are gone at the source. */
+  lookToDrain(looks: readonly Look[]): Promise<Seen> {
+    return this.all(looks, async ({ path }) => {
       if (!this.s.marks.has(path)) return { from: null, to: null, change: null };
       const [from, to] = await Promise.all([readNode(this.s.from, path), readNode(this.s.to, path)]);
       return { from, to, change: planDrain(path, from, to, this.s.marks) };
     });
+  }
+
+  /** Writes what was planned; answers what was refused. Throws FENCED, or an error for which `isUnknown` holds. */
+  async write(seen: Seen): Promise<Refused[]> {
+    const refused = await this.writer.write(await this.inOrder(seen.changes), (c) => seen.alone.has(c.path));
+    return [...seen.refused, ...refused];
   }
 
   /** Removes a node of the receiver with everything below it; false = its own sessions have ephemerals there. */
@@ -72,10 +87,10 @@ export class Applier {
     return true;
   }
 
-  private async run(
+  private async all(
     looks: readonly Look[],
     look: (l: Look) => Promise<{ from: NodeImage | null; to: NodeImage | null; change: Change | null }>,
-  ): Promise<{ looked: Looked[]; refused: Refused[] }> {
+  ): Promise<Seen> {
     const looked: Looked[] = [];
     const refused: Refused[] = [];
     const changes: Change[] = [];
@@ -98,9 +113,7 @@ export class Applier {
       if (isUnknown(e) || !(e instanceof NxnwError)) throw e;
       refused.push({ change: { path: looks[i]?.path ?? '', ops: [] }, error: e });
     }
-    const alone = new Set(looks.filter((l) => l.alone).map((l) => l.path));
-    refused.push(...(await this.writer.write(await this.inOrder(changes), (c) => alone.has(c.path))));
-    return { looked, refused };
+    return { looked, changes, refused, alone: new Set(looks.filter((l) => l.alone).map((l) => l.path)) };
   }
 
   /** Removals first, children before parents; then everything else, parents before children. */
