@@ -97,6 +97,8 @@ export interface ScanAnswer {
   /** Last key read (a deleted entity's record too), where the next page goes on. */
   readonly last: Buffer | null;
   readonly done: boolean;
+  /** The log's end after the page was read: no row of it is newer. */
+  readonly end: Position;
   /** Mean commit latency of this owner in the last seconds, ms; 0 = no commits. */
   readonly commitMs: number;
 }

@@ -44,7 +44,7 @@ export class CrossGroup {
   }
 
   tick(owner: Owner, state: ShardState): void {
-    for (const d of state.decided.values()) this.once(d.tx, () => this.tellAll(state, d));
+    for (const d of state.decided.values()) this.once(d.tx, () => this.tellAll(owner, d));
     for (const p of state.prepares.values()) {
       const since = this.seenMs.get(p.tx) ?? this.nowMs();
       this.seenMs.set(p.tx, since);
@@ -62,14 +62,14 @@ export class CrossGroup {
       .finally(() => this.busy.delete(tx));
   }
 
-  private async tellAll(state: ShardState, d: DecidedTx): Promise<void> {
+  private async tellAll(owner: Owner, d: DecidedTx): Promise<void> {
     const { tx, beganUs, commit, version } = d;
     for (const p of d.participants) {
       if (this.isHere(p)) continue;
       await fault('xg.note', shardName(p));
       await this.calls.note(p, { tx, beganUs, commit, version }, this.nowMs() + CALL_MS);
     }
-    state.decided.delete(tx);
+    owner.allNoted(tx);
   }
 
   private async recover(owner: Owner, p: PreparedTx): Promise<void> {

@@ -59,6 +59,8 @@ export type LogRecord =
   | { readonly t: 'note'; readonly tx: TxId; readonly beganUs: number; readonly commit: boolean; readonly version: number } // prettier-ignore
   | { readonly t: 'ids'; readonly upTo: number }
   | { readonly t: 'reserve'; readonly counters: readonly number[] }
+  /** All participants have noted these decisions: nobody will ask for them any more. */
+  | { readonly t: 'noted'; readonly txs: readonly TxId[] }
   | { readonly t: 'final' }
   | { readonly t: 'end'; readonly epoch: number; readonly nonce: string }
   | { readonly t: 'move'; readonly platform: string; readonly epoch: number; readonly nonce: string };

@@ -316,9 +316,10 @@ export class ShardHost {
     const { owner, state } = this.serving();
     const t = owner.raiseClock(atUs);
     await owner.settled();
-    await owner.readable(null, t, deadlineMs);
+    // right behind the append that was under way: what comes later lies above T, and is a conflict for a transaction
     const at = state.end;
-    await state.whenApplied(at);
+    await owner.readable(null, t, deadlineMs);
+    await state.whenApplied(state.end);
     const abort = AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs - this.o.nowMs())));
     const batch = await this.o.engine(query, new StateReader(state, t), abort);
     return { batch, authority: this.authorityAt(at) };

@@ -18,6 +18,7 @@ export type Work =
   | { readonly t: 'note'; readonly tx: TxId; readonly beganUs: number; readonly commit: boolean; readonly version: number } // prettier-ignore
   | { readonly t: 'ids'; readonly count: number }
   | { readonly t: 'reserve'; readonly counters: readonly number[] }
+  | { readonly t: 'noted' }
   | { readonly t: 'final' };
 
 export interface WorkAnswer {
@@ -51,6 +52,8 @@ export interface OwnerOptions {
 
 const BATCH_BYTES = 1 << 20;
 const BATCH_WORKS = 256;
+const NOTED_AT_MOST = 200;
+const NOTED_MS = 10_000;
 const EMPTY_READS: ReadSet = { keys: [], ranges: [] };
 
 /** Decisions and notes go on while new requests are held (C13). */
@@ -68,6 +71,8 @@ export class Owner {
   private wake: (() => void) | null = null;
   private clockUs = 0;
   private idCursor = 0;
+  /** Decisions that all participants have noted; the next entry says so. */
+  private noted: TxId[] = [];
   private holding = false;
   private moving = false;
   private inflight: Promise<void> | null = null;
@@ -210,6 +215,7 @@ export class Owner {
           q.fail(asError(e));
         }
       }
+      if (records.length > 0 && this.noted.length > 0) records.push({ t: 'noted', txs: this.noted.splice(0) });
       if (records.length > 0) await this.appendEntry(records, view.bases);
       await fault('commit.beforeAck', this.name);
       for (const { q, answer } of answers) q.ok({ ...answer, at: state.end });
@@ -296,6 +302,8 @@ export class Owner {
       }
       case 'reserve':
         return { record: { t: 'reserve', counters: w.counters }, answer: plain };
+      case 'noted':
+        return { record: this.noted.length > 0 ? { t: 'noted', txs: this.noted.splice(0) } : null, answer: plain };
       case 'final':
         return { record: state.final ? null : { t: 'final' }, answer: plain };
     }
@@ -334,6 +342,14 @@ export class Owner {
   async settled(): Promise<void> {
     await this.inflight?.catch(() => undefined);
     if (this.over) throw this.over;
+  }
+
+  /** The first participant's decision needs not be kept any more. */
+  allNoted(tx: TxId): void {
+    this.o.state.decided.delete(tx);
+    this.noted.push(tx);
+    if (this.noted.length >= NOTED_AT_MOST)
+      this.submit({ t: 'noted' }, this.o.nowMs() + NOTED_MS).catch(() => undefined);
   }
 
   /** Fails what has waited beyond its deadline; called now and then. */

@@ -47,6 +47,8 @@ interface LoadProgress {
   readonly scanned: number;
   readonly scannedBytes: number;
   readonly scanTotal: number;
+  /** No scanned row is newer than this: below it the copy is not the log's replay (C10). */
+  readonly reach: Position;
 }
 
 const STORE_AT_ONCE = 8;
@@ -163,6 +165,7 @@ export class Replica {
       scanned: 0,
       scannedBytes: 0,
       scanTotal: b.entities,
+      reach: b.p0,
     });
   }
 
@@ -276,7 +279,7 @@ export class Replica {
         if (state.final) return 'final';
         continue;
       }
-      if (!state.counted && this.durable && comparePositions(state.end, this.durable) >= 0) {
+      if (!state.counted && this.durable && comparePositions(state.end, this.durable) >= 0 && this.reached(state)) {
         await this.countDigest(state);
         this.phase = 'following';
         continue;
@@ -345,6 +348,7 @@ export class Replica {
         cursor: page.last ?? cursor,
         scanned: l.scanned + page.rows.length,
         scannedBytes: l.scannedBytes + bytes,
+        reach: page.end,
         done: page.done,
       };
       this.load = l;
@@ -362,6 +366,10 @@ export class Replica {
           : (page.rows.length * this.o.shards * 1000) / intent.entitiesPerS - (this.o.nowMs() - began);
       if (Math.max(slowMs, paced) > 0) await pauseFor(Math.max(slowMs, paced), signal);
     }
+  }
+
+  private reached(state: ShardState): boolean {
+    return !this.load || comparePositions(state.end, this.load.reach) >= 0;
   }
 
   /** Counts this copy's rows at its end, with nothing ingested meanwhile: what verification compares (additive digest). */

@@ -77,7 +77,7 @@ export class Source {
       }
     }
     const recent = this.nowMs() - this.commitSeenMs < 5000;
-    return { rows, last, done, commitMs: recent ? this.commitMs : 0 };
+    return { rows, last, done, end: state.end, commitMs: recent ? this.commitMs : 0 };
   }
 
   /** The log behind `from`; waits a moment where there is nothing yet. Nothing on this side waits for the follower. */

@@ -93,9 +93,11 @@ export class ShardState {
 
   private marks: Mark[] = [];
   private readonly pending: PlacedEntry[] = [];
-  /** PREPAREs whose decision is not applied yet: the checkpoint stays below them (C5). */
-  private readonly pinned = new Map<TxId, Position>();
-  private readonly decidedAt = new Map<TxId, Position>();
+  /**
+   * From each PREPARE to its decision: no checkpoint may lie between them, or a replay from it would meet the decision
+   * without its after-images (C5).
+   */
+  private readonly spans = new Map<TxId, { readonly from: Position; to: Position | null }>();
   private waiters: { at: Position; ok: () => void; fail: (e: Error) => void }[] = [];
   private roomWaiters: (() => void)[] = [];
   private changeWaiters: (() => void)[] = [];
@@ -163,7 +165,7 @@ export class ShardState {
           break;
         case 'prepare':
           this.prepares.set(r.tx, { ...r, at: p.at });
-          this.pinned.set(r.tx, p.at);
+          this.spans.set(r.tx, { from: p.at, to: null });
           this.tsUs = Math.max(this.tsUs, r.proposal);
           break;
         case 'decide':
@@ -172,6 +174,9 @@ export class ShardState {
           break;
         case 'note':
           this.settle(r.tx, r.commit, r.version, p, true);
+          break;
+        case 'noted':
+          for (const tx of r.txs) this.decided.delete(tx);
           break;
         case 'ids':
           this.idFloor = Math.max(this.idFloor, r.upTo);
@@ -223,7 +228,7 @@ export class ShardState {
     this.decided.clear();
     for (const p of prepares) {
       this.prepares.set(p.tx, p);
-      if (!this.pinned.has(p.tx)) this.pinned.set(p.tx, p.at);
+      if (!this.spans.has(p.tx)) this.spans.set(p.tx, { from: p.at, to: null });
     }
     for (const d of decided) this.decided.set(d.tx, d);
   }
@@ -249,7 +254,8 @@ export class ShardState {
     if (commit) this.tsUs = Math.max(this.tsUs, version);
     if (!prepared) return;
     this.prepares.delete(tx);
-    if (whole) this.decidedAt.set(tx, p.at);
+    const span = this.spans.get(tx);
+    if (span) span.to = p.at;
     if (!commit) return;
     const rows = committedRows(prepared, version);
     for (const row of rows)
@@ -384,11 +390,6 @@ export class ShardState {
       this.pendingBytes -= bytes;
       const last = batch.at(-1);
       if (last) this.applied = last.at;
-      for (const [tx, at] of this.decidedAt)
-        if (comparePositions(at, this.applied) <= 0) {
-          this.decidedAt.delete(tx);
-          this.pinned.delete(tx);
-        }
       const due = this.waiters.filter((w) => comparePositions(w.at, this.applied) <= 0);
       this.waiters = this.waiters.filter((w) => comparePositions(w.at, this.applied) > 0);
       for (const w of due) w.ok();
@@ -455,21 +456,30 @@ export class ShardState {
     await this.o.store.putRows(this.o.shard, this.generation, rowList, []);
   }
 
-  /** Newest position to which a checkpoint may go: applied, below open transactions (C5). */
+  /** Newest position to which a checkpoint may go: applied, below open decisions, not between a PREPARE and its decision. */
   checkpointable(): Position {
     let to = this.applied;
-    const lower = (p: Position) => {
-      for (let i = this.marks.length - 1; i >= 0; i--) {
-        const m = this.marks[i];
-        if (m && comparePositions(m.at, p) < 0) {
-          if (comparePositions(m.at, to) < 0) to = m.at;
-          return;
-        }
+    for (const d of this.decided.values()) if (comparePositions(d.at, to) <= 0) to = this.before(d.at) ?? to;
+    for (let moved = true; moved;) {
+      moved = false;
+      for (const { from, to: end } of this.spans.values()) {
+        if (comparePositions(from, to) > 0 || (end && comparePositions(end, to) <= 0)) continue;
+        const below = this.before(from);
+        if (!below || comparePositions(below, to) >= 0) continue;
+        to = below;
+        moved = true;
       }
-    };
-    for (const p of this.pinned.values()) if (comparePositions(p, to) <= 0) lower(p);
-    for (const d of this.decided.values()) if (comparePositions(d.at, to) <= 0) lower(d.at);
+    }
     return to;
+  }
+
+  /** The remembered position right before `p`. */
+  private before(p: Position): Position | null {
+    for (let i = this.marks.length - 1; i >= 0; i--) {
+      const m = this.marks[i];
+      if (m && comparePositions(m.at, p) < 0) return m.at;
+    }
+    return null;
   }
 
   /** Writes the checkpoint; answers where history that must be kept begins (truncate below it). */
@@ -505,6 +515,7 @@ export class ShardState {
     });
     await fault('checkpoint.after', about);
     this.checkpointed = m.at;
+    for (const [tx, span] of this.spans) if (span.to && comparePositions(span.to, m.at) <= 0) this.spans.delete(tx);
     const cut = this.marks.findIndex((x) => comparePositions(x.at, window) >= 0);
     if (cut > 1) this.marks.splice(0, cut - 1);
     return window;
