@@ -226,16 +226,24 @@ export class Host {
     return this.coordinator().engines.source.examine();
   }
 
-  report(): Promise<{ text: string; sha256: string; path: string | null }> {
+  /** With a fresh look at the shards where one is to be had. */
+  async report(): Promise<{ text: string; sha256: string; path: string | null }> {
+    const c = this.coordinator();
+    try {
+      await c.observer.look();
+    } catch (e) {
+      this.p.log('report.oldFigures', { message: asError(e).message });
+    }
     const text = reportOf(this.parts(), this.p.journal.events);
     const path = existsSync(this.reportFile) ? this.reportFile : null;
-    return Promise.resolve({ text, sha256: sha256(Buffer.from(text)), path });
+    return { text, sha256: sha256(Buffer.from(text)), path };
   }
 
-  private writeReport(): Promise<Facts> {
+  private async writeReport(): Promise<Facts> {
+    await this.coordinator().observer.look();
     const text = reportOf(this.parts(), this.p.journal.events);
     writeFileSync(this.reportFile, text);
-    return Promise.resolve({ report: this.reportFile, sha256: sha256(Buffer.from(text)) });
+    return { report: this.reportFile, sha256: sha256(Buffer.from(text)) };
   }
 
   async stop(): Promise<void> {

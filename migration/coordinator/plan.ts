@@ -53,7 +53,8 @@ export function desired(s: MigrationState): readonly Desired[] {
       data: intentOf(s, app),
       locks: isOn(s, 'LockSync') && !closed ? locksMode(route) : 'off',
       cache: isOn(s, 'CacheWarmup') && !closed ? cacheMode(route) : 'off',
-      verify: isOn(s, 'Verification') && route.at === 'source' && s.pause === null && !closed,
+      verify:
+        isOn(s, 'Verification') && (route.at === 'source' || route.at === 'target') && s.pause === null && !closed,
     };
   });
 }

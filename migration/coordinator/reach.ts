@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NxnwError } from '@nxnw/platform/errors';
+import type { ShardStatus } from '@nxnw/platform/shards/control';
 import type { PhaseName } from './api.js';
 import type { AppSeen } from './gates.js';
 import { notEmpty } from './perform.js';
@@ -26,13 +27,17 @@ export async function performReach(c: ReachContext, phase: PhaseName): Promise<F
   const beganMs = c.now();
   for (;;) {
     const apps = c.state.apps.map((app) => [app, c.seen(app)] as const);
-    if (apps.every(([, a]) => a !== undefined && holds(phase, a))) return factsOf(phase, apps, c.now() - beganMs);
+    if (apps.every(([, a]) => a !== undefined && holds(phase, a, c.state.target)))
+      return factsOf(phase, apps, c.now() - beganMs);
     if (phase === 'SnapshotLoad') await checkSpace(c);
     await sleep(POLL_MS, undefined, { signal: c.signal });
   }
 }
 
-function holds(phase: PhaseName, a: AppSeen): boolean {
+/** A shard that is the target's already has been followed and loaded: so it is after a lost journal. */
+function holds(phase: PhaseName, a: AppSeen, target: string): boolean {
+  const shards = (is: (r: NonNullable<ShardStatus['replica']>) => boolean): boolean =>
+    a.shards.length > 0 && a.shards.every((s) => s.authority === target || (s.replica !== null && is(s.replica)));
   switch (phase) {
     case 'AppSync':
       return a.app?.ready === true;
@@ -41,12 +46,9 @@ function holds(phase: PhaseName, a: AppSeen): boolean {
     case 'CacheWarmup':
       return a.cache?.inSync === true;
     case 'DataFollow':
-      return a.shards.length > 0 && a.shards.every((s) => s.replica !== null && s.replica.phase !== 'none');
+      return shards((r) => r.phase !== 'none');
     case 'SnapshotLoad':
-      return (
-        a.shards.length > 0 &&
-        a.shards.every((s) => s.replica !== null && ['following', 'serving'].includes(s.replica.phase))
-      );
+      return shards((r) => r.phase === 'following' || r.phase === 'serving');
     case 'Verification':
       return a.verifiedAtMs !== null;
     case 'Cutover':

@@ -12,7 +12,7 @@ import { mutation, rootKey, shardOfKey } from '../support/platforms.js';
 const ACTOR = 'test';
 
 describe('the coordinator, with real engines', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let pair: MigrationPair;
   let client: CoordinatorClient;
 
@@ -66,6 +66,9 @@ describe('the coordinator, with real engines', function () {
   }
 
   /** Requests through N1's edge and commits at N1's datastore, one after the other, until `stop`. */
+  let stopLoad: () => Promise<unknown> = () => Promise.resolve();
+  afterEach(() => stopLoad());
+
   function load(): { stop(): Promise<{ requests: number; failed: string[]; written: string[] }> } {
     let going = true;
     const failed: string[] = [];
@@ -88,13 +91,13 @@ describe('the coordinator, with real engines', function () {
         await sleep(10);
       }
     })();
-    return {
-      async stop() {
-        going = false;
-        await Promise.all([http, writes]);
-        return { requests, failed, written };
-      },
+    const stop = async () => {
+      going = false;
+      await Promise.all([http, writes]);
+      return { requests, failed, written };
     };
+    stopLoad = stop;
+    return { stop };
   }
 
   /**
@@ -103,7 +106,7 @@ describe('the coordinator, with real engines', function () {
    */
   async function killEverywhere(over: (s: MigrationStatus) => boolean): Promise<string[]> {
     const killed = new Set<string>();
-    const end = Date.now() + 150_000;
+    const end = Date.now() + 240_000;
     let number = (await until('an answer', () => true)).events.at(-1)?.number ?? 0;
     for (;;) {
       const s = await until('an answer', () => true);
@@ -219,6 +222,21 @@ describe('the coordinator, with real engines', function () {
     const { failed, written } = await again.stop();
     deepEqual(failed, []);
     for (const name of written) ok(await has('green', name), name);
+  });
+
+  it('finds its way again from the logs when its journal is lost', async () => {
+    await pair.killCoordinator();
+    const zk = await ZooKeeper.connect({ servers: `${pair.green.platform.zookeeper.ip}:2181` });
+    await zk.removeRecursive('/nxnw/coordinator');
+    await zk.close();
+    await pair.startCoordinator();
+    await rejects(client.status(), (e) => hasCode(e, 'NO_MIGRATION'));
+    const running = load();
+    await start('switched', 2);
+    const s = await until('switched', (x) => x.stage.reached === 'switched');
+    deepEqual((await running.stop()).failed, []);
+    ok(s.events.length > 0 && s.apps[0]?.shardsAtTarget === SHARDS);
+    equal(await pair.request(), pair.green.host);
   });
 
   it('moves DNS, takes it back with everything else, and moves it again', async () => {

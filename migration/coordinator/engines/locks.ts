@@ -1,4 +1,4 @@
-import { NxnwError, asError } from '@nxnw/platform/errors';
+import { asError } from '@nxnw/platform/errors';
 import { createLockSync } from '../../locks/sync.js';
 import type { LockSync } from '../../locks/sync.js';
 import type { Direction, LocksMode } from '../plan.js';
@@ -107,9 +107,9 @@ export class LockTrees implements LocksPort {
     };
   }
 
+  /** Also right after a restart: the sync is opened first, and its first full compare is part of what is waited for. */
   async marker(app: string, deadlineMs: number): Promise<void> {
-    const { sync } = this.tree(app);
-    if (sync === null) throw new NxnwError('LOCKS_NOT_SYNCED', `the lock sync of ${app} is not running yet`, { app });
+    const sync = await this.inTurn(app, (t) => this.open(app, t));
     await sync.caughtUp('events', Math.max(1, deadlineMs - Date.now()));
   }
 
