@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { parseArgs } from 'node:util';
 import { asError } from '@nxnw/platform/errors';
 import { cleanUp } from './clean.js';
@@ -49,6 +50,7 @@ async function main(): Promise<number> {
     return values.help ? 0 : 2;
   }
   const abort = new AbortController();
+  setMaxListeners(0, abort.signal);
   // The first signal ends the step that runs and cleans up; after the second one nothing is cleaned up.
   let signals = 0;
   for (const s of ['SIGINT', 'SIGTERM'] as const)

@@ -199,8 +199,10 @@ function switchReport(name: SwitchName, state: DemoState, traffic: Traffic): [Sw
   // `moved` changes DNS only: no shard moves.
   const moves = name === 'moved' ? [] : (report?.apps.flatMap((a) => a.shards) ?? []);
   const show = (p: z.infer<typeof position>): string => `${p.epoch}.${p.slot}`;
+  const to = name === 'back' ? 'blue' : 'green';
   const shards = moves.flatMap(({ shard, handover: h }) =>
-    h === null
+    // Facts of the move before, in the other direction, are not this one's.
+    h === null || !h.to.endsWith(`-${to}`)
       ? []
       : [
           {

@@ -99,8 +99,8 @@ describe("the demo's verdict", () => {
   const shard = { shard: 0, authority: 'green', entities: 10, bytes: 100, digest: 'ab' };
   const position = { epoch: 2, slot: 7 };
   const handover = {
-    from: 'blue',
-    to: 'green',
+    from: 'nxnw-blue',
+    to: 'nxnw-green',
     move: position,
     start: position,
     heldRequests: 3,
