@@ -225,7 +225,7 @@ export class ShardHost {
     const replica = new Replica(
       {
         state: this.stateOptions(), log: this.shardLog, platform: this.o.platform, peer: this.peerShard(), intent: this.o.intent,
-        intentChanged: this.o.changed, slot: this.o.loadSlot, shards: this.o.shards, nowMs: this.o.nowMs, signal: this.stop.signal,
+        intentChanged: this.o.changed, slot: this.o.loadSlot, shards: this.o.shards, nowMs: this.o.nowMs, signal: this.stop.signal, tell: this.o.log,
       },
       whole,
     ); // prettier-ignore

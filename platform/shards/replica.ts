@@ -36,6 +36,7 @@ export interface ReplicaOptions {
   readonly shards: number;
   readonly nowMs: () => number;
   readonly signal: AbortSignal;
+  readonly tell: (event: string, fields: Record<string, unknown>) => void;
 }
 
 /** How far the load of a shard is, in a cell of the store (C10). */
@@ -115,6 +116,11 @@ export class Replica {
         this.retries++;
         this.error = err.message;
         this.phase = 'failed';
+        this.o.tell('replica.failed', {
+          shard: this.name,
+          error: err.message,
+          stack: err.stack?.split('\n').slice(1, 4).join(' '),
+        });
         if (hasCode(err, 'DIVERGED', 'RELOAD', 'LOG_CHAIN', 'LOG_HOLE', 'ROW_DIFFERS')) await this.restart();
         else if (this.state?.failure) await this.dropState();
       } finally {
