@@ -15,6 +15,8 @@ export interface FleetArgs {
   readonly directory: string;
   /** Whether the machines that hold data are protected from `destroy`. */
   readonly protect: boolean;
+  /** What must be there before anything is made. */
+  readonly after: readonly pulumi.Resource[];
 }
 
 /** The machines of a platform, each with its agent, and the authority whose certificates they all trust. */
@@ -31,7 +33,12 @@ export class Fleet extends pulumi.ComponentResource {
     opts: pulumi.ComponentResourceOptions = {},
   ) {
     super('nxnw:index:Fleet', label, {}, opts);
-    this.authority = new Authority(`${label}-authority`, { platformId: args.platformId }, { parent: this });
+    // Everything of the fleet needs the authority, so this is where it waits.
+    this.authority = new Authority(
+      `${label}-authority`,
+      { platformId: args.platformId },
+      { parent: this, dependsOn: [...args.after] },
+    );
     this.certificateOptions = { parent: this };
     this.operator = this.certificate('operator', 'operator', [], YEARS_2);
     this.machines = new Map(args.machines.map((m) => [m.name, this.machine(m, args)]));

@@ -1,6 +1,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import { OperatorAccess } from '@nxnw/migration/resources/access';
 import { PROTOCOLS } from '@nxnw/migration/coordinator/join';
+import { Source } from '@nxnw/migration/resources/source';
 import type { TlsInput } from '@nxnw/migration/resources/tls';
 import { Fleet } from './fleet.js';
 import { Dns } from './dns.js';
@@ -53,9 +54,26 @@ export class Platform extends pulumi.ComponentResource {
     super('nxnw:index:Platform', name, {}, opts);
     const t = topologyOf(args);
     const join = planJoin(args);
+    const { platformId, directory, protect, source } = args;
+    const after =
+      source === undefined
+        ? []
+        : [
+            new Source(
+              `${name}-source`,
+              {
+                platformId: source.platformId,
+                protocols: source.protocols,
+                agents: source.agents.map((a) => a.endpoint),
+                tls: source.tls,
+                target: platformId,
+              },
+              { parent: this },
+            ),
+          ];
     const fleet = new Fleet(
       `${name}-fleet`,
-      { platformId: args.platformId, machines: t.machines, directory: args.directory, protect: args.protect },
+      { platformId, machines: t.machines, directory, protect, after },
       { parent: this },
     );
     const { roleSets } = new Roles(`${name}-role`, { settings: args, fleet }, { parent: this });
