@@ -13,8 +13,14 @@ import { SUITES } from './suites.mjs';
 const bin = (...parts) => join(root, 'node_modules', ...parts);
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
-/** Runs node to its end, at most limitMs; kills its whole process group after that. Answers the exit code. */
-function node(args, env, limitMs) {
+/** After its last test a suite has this long to end; then something is left open, and that is a failure. */
+const ENDING_MS = 30_000;
+
+/**
+ * Runs node to its end, at most limitMs, and at most ENDING_MS beyond the moment at which `doneFile` is there; kills its
+ * whole process group after that. Answers the exit code.
+ */
+function node(args, env, limitMs, doneFile) {
   return new Promise((done) => {
     const child = spawn(process.execPath, args, {
       cwd: root,
@@ -33,6 +39,14 @@ function node(args, env, limitMs) {
       process.stdout.write(`\nnot done after ${seconds(limitMs)}: killed\n`);
       kill();
     }, limitMs);
+    let doneMs = 0;
+    const ending = setInterval(() => {
+      if (doneMs === 0 && doneFile !== undefined && existsSync(doneFile)) doneMs = Date.now();
+      if (doneMs === 0 || Date.now() < doneMs + ENDING_MS) return;
+      clearInterval(ending);
+      process.stdout.write(`\nall tests are over, and ${seconds(ENDING_MS)} later something is still open: killed\n`);
+      kill();
+    }, 500);
     const stop = () => {
       kill();
       process.exit(130);
@@ -40,6 +54,7 @@ function node(args, env, limitMs) {
     process.once('SIGINT', stop).once('SIGTERM', stop);
     child.once('close', (code) => {
       clearTimeout(late);
+      clearInterval(ending);
       process.removeListener('SIGINT', stop).removeListener('SIGTERM', stop);
       done(code ?? 1);
     });
@@ -71,6 +86,7 @@ async function runSuite(suite) {
     ],
     { NXNW_TEST_STATS: stats },
     suite.limitMs,
+    stats,
   );
   const result = existsSync(stats) ? JSON.parse(readFileSync(stats, 'utf8')) : { passes: 0, failures: 0, pending: 0 };
   rmSync(dir, { recursive: true, force: true });
