@@ -42,7 +42,7 @@ export class BatchWriter {
     const refused: Refused[] = [];
     const flying: { done: Promise<void>; bytes: number }[] = [];
     let flyingBytes = 0;
-    let failure: unknown;
+    let failure: Error | undefined;
     for (const batch of pack(changes, alone)) {
       while (flyingBytes > 0 && flyingBytes + batch.bytes > MAX_IN_FLIGHT_BYTES) {
         const first = flying.shift();
@@ -51,7 +51,7 @@ export class BatchWriter {
       }
       if (failure !== undefined) break;
       const done = this.send(batch, refused).catch((e: unknown) => {
-        failure ??= e;
+        failure ??= asError(e);
       });
       flying.push({ done, bytes: batch.bytes });
       flyingBytes += batch.bytes;

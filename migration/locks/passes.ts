@@ -91,6 +91,7 @@ export class Passes {
   /** Brings both servers up to date, measures their clocks and begins to compare everything. */
   async beginFull(mode: 'follow' | 'drain'): Promise<void> {
     const { from, to, marks, marker, roots } = this.o;
+    await this.finishWriting();
     await Promise.all([from.sync(), to.sync(), marks.load()]);
     const now = Buffer.from(String(Date.now()));
     const sourceMs = (await from.set(marker, now)).mtimeMs;

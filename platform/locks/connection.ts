@@ -9,6 +9,8 @@ const CONNECTING = 1;
 const CONNECTED = 2;
 const SESSION_EXPIRED_CODE = -112;
 
+const OP_PING = 11;
+
 const XID_NOTIFICATION = -1;
 const XID_PING = -2;
 const XID_AUTH = -4;
@@ -64,8 +66,9 @@ class Call implements Request {
 /**
  * A session over node-zookeeper-client: the package connects, rotates servers, pings and authenticates; the requests
  * and the parsing of answers are ours. That adds what the package lacks: operations unknown to it, deadlines, a
- * time-out for a server that is silent (it would wait for ever), a new session after expiry, and no quadratic copying
- * of large answers.
+ * time-out for a server that is silent (it would wait for ever), pings while only events arrive (it takes them for a
+ * sign that the server hears us, and the session expires), a new session after expiry, and no quadratic copying of
+ * large answers.
  */
 export class Connection {
   private client: Client;
@@ -75,6 +78,7 @@ export class Connection {
   private have = 0;
   private want = 4;
   private lastHeardMs = 0;
+  private lastPingMs = 0;
   private corked = false;
   private closed = false;
   private connected = false;
@@ -87,7 +91,7 @@ export class Connection {
     private readonly onWatch: (event: WatchEvent) => void,
   ) {
     this.client = this.open();
-    this.watchdog = setInterval(() => this.checkSilence(), Math.max(50, options.sessionTimeoutMs / 10));
+    this.watchdog = setInterval(() => this.tick(), Math.max(50, Math.min(1000, options.sessionTimeoutMs / 10)));
   }
 
   get isConnected(): boolean {
@@ -161,13 +165,20 @@ export class Connection {
     this.onSession('disconnected');
   }
 
-  /** Ends a connection whose server has said nothing for two thirds of the session's time. */
-  private checkSilence(): void {
+  /** Pings, and ends a connection whose server has said nothing for two thirds of the session's time. */
+  private tick(): void {
     const manager = this.client.connectionManager;
     if (manager.state !== CONNECTED && manager.state !== CONNECTING) return;
-    if (performance.now() - this.lastHeardMs <= (this.sessionTimeoutMs * 2) / 3) return;
-    this.lastHeardMs = performance.now();
-    manager.socket?.destroy();
+    const nowMs = performance.now();
+    if (nowMs - this.lastHeardMs > (this.sessionTimeoutMs * 2) / 3) {
+      this.lastHeardMs = nowMs;
+      manager.socket?.destroy();
+    } else if (this.connected && nowMs - this.lastPingMs > this.sessionTimeoutMs / 4) {
+      this.lastPingMs = nowMs;
+      const ping = new Call(OP_PING, 'ping', '', Buffer.alloc(0), () => undefined);
+      ping.header.xid = XID_PING;
+      this.enqueue(ping);
+    }
   }
 
   private receive(chunk: Buffer, parseConnectAnswer: (frame: Buffer) => void): void {

@@ -162,6 +162,23 @@ describe('the ZooKeeper client', () => {
     await relay.close();
   });
 
+  it('keeps the session of a client that only receives events', async () => {
+    const listener = await ZooKeeper.connect({ servers: `${IP}:2181`, sessionTimeoutMs: 1000 });
+    const events: string[] = [];
+    for (const e of ['disconnected', 'expired'] as const) listener.on(e, () => events.push(e));
+    await zk.createRecursive('/busy');
+    let seen = 0;
+    await listener.watch('/busy', 'subtree', { event: () => seen++ });
+    for (let i = 0; i < 120; i++) {
+      await zk.set('/busy', null);
+      await new Promise((ok) => setTimeout(ok, 25));
+    }
+    await listener.exists('/busy');
+    assert.deepEqual(events, []);
+    assert.equal(seen, 120);
+    await listener.close();
+  });
+
   it('follows a node: its value at once, then the newest after changes, absence too', async () => {
     await zk.createRecursive('/follow');
     const abort = new AbortController();

@@ -161,7 +161,11 @@ describe('the lock sync', () => {
     });
     const lags: number[] = [];
     const timed = async (what: string, act: () => Promise<unknown>) => {
-      const arrived = new Promise<number>((ok) => seen.set(what, ok));
+      const arrived = new Promise<number>((ok, fail) => {
+        seen.set(what, ok);
+        setTimeout(() => fail(new Error(`${what} did not arrive: ${JSON.stringify(sync.status())}`)), 20_000).unref();
+      });
+      arrived.catch(() => undefined);
       await act();
       const acknowledged = performance.now();
       lags.push(Math.max(0, (await arrived) - acknowledged));
