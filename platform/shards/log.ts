@@ -32,6 +32,30 @@ function readRef(slot: Buffer): ChunkRef {
   return { nonce: slot.subarray(1, 17).toString('hex'), count: slot.readUInt32BE(17), hash: slot.subarray(21, 53) };
 }
 
+const RUN_SLOTS = 64;
+const RUN_BYTES = 512 << 10;
+
+/** Images from `i` on that may go in one round: one segment, not its START, bounded. */
+function runFrom(images: readonly SlotImage[], i: number): SlotImage[] {
+  const run: SlotImage[] = [];
+  let bytes = 0;
+  for (const image of images.slice(i)) {
+    const first = run[0] ?? image;
+    bytes += image.slot.length;
+    if (
+      run.length > 0 &&
+      (image.at.slot === 0 ||
+        first.at.slot === 0 ||
+        image.at.epoch !== first.at.epoch ||
+        bytes > RUN_BYTES ||
+        run.length >= RUN_SLOTS)
+    )
+      break;
+    run.push(image);
+  }
+  return run;
+}
+
 /** Wakes after `ms` or when the signal aborts. */
 export function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((ok) => {
@@ -122,6 +146,39 @@ export class ShardLog {
     const out = await this.append(image.at, image.slot, signal);
     if (!out.own)
       throw new NxnwError('DIVERGED', `slot ${this.name(image.at)} here and on the other platform hold different entries: replication of this shard stops, it must be loaded again`, { at: image.at }); // prettier-ignore
+  }
+
+  /** The same for consecutive slots, in as few rounds as the store allows; `stored` hears of each when it is durable. */
+  async replicateAll(
+    images: readonly SlotImage[],
+    signal: AbortSignal,
+    stored: (image: SlotImage) => void,
+  ): Promise<void> {
+    for (let i = 0; i < images.length;) {
+      const run = runFrom(images, i);
+      i += run.length;
+      if (run.length > 1 && (await this.tryRun(run))) {
+        run.forEach(stored);
+        continue;
+      }
+      for (const image of run) {
+        await this.replicate(image, signal);
+        stored(image);
+      }
+    }
+  }
+
+  /** False also where the outcome is unknown: the same bytes are then appended one by one. */
+  private async tryRun(run: readonly SlotImage[]): Promise<boolean> {
+    for (const image of run)
+      if (image.slot[0] === CHUNKED) await this.putChunks(readRef(image.slot).nonce, image.payload);
+    try {
+      const slots = run.map((image) => ({ slot: image.at.slot, bytes: image.slot }));
+      return await this.slots.appendRun(this.shard, run[0]?.at.epoch ?? 0, slots);
+    } catch (e) {
+      if (hasCode(e, 'UNAVAILABLE')) return false;
+      throw e;
+    }
   }
 
   async read(at: Position): Promise<SlotImage | null> {

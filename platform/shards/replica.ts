@@ -52,7 +52,6 @@ interface LoadProgress {
   readonly reach: Position;
 }
 
-const STORE_AT_ONCE = 8;
 const MAX_FRESH = 4000;
 const CURSOR_EVERY_ROWS = 2000;
 const CALL_MS = 20_000;
@@ -231,17 +230,13 @@ export class Replica {
         'RELOAD',
         `${this.name}: the other platform has truncated its log beyond what is here (${this.durable ? showPosition(this.durable) : 'nothing'})`,
       );
-    for (let i = 0; i < batch.images.length; i += STORE_AT_ONCE) {
-      const group = batch.images.slice(i, i + STORE_AT_ONCE);
-      await Promise.all(group.map((image) => this.o.log.replicate(image, signal)));
-      for (const image of group) {
-        await fault('recv.stored', this.name);
-        this.durable = image.at;
-        this.fresh.push(decodeEntry(image.payload, image.at));
-      }
+    await this.o.log.replicateAll(batch.images, signal, (image) => {
+      this.durable = image.at;
+      this.fresh.push(decodeEntry(image.payload, image.at));
       if (this.fresh.length > MAX_FRESH) this.fresh = [];
       this.kick();
-    }
+    });
+    if (batch.images.length > 0) await fault('recv.stored', this.name);
     await fault('recv.beforeAck', this.name);
     const last = this.fresh.at(-1);
     if (this.durable && comparePositions(this.durable, batch.end) >= 0) this.lagMs = 0;

@@ -34,6 +34,17 @@ export class CassandraSlots implements Slots {
     return outcome.applied ? { won: true } : { won: false, held: blobOf(outcome.row, 'data') };
   }
 
+  /** One conditional batch, so one Paxos round: the slots of a segment are one partition. */
+  async appendRun(shard: ShardId, epoch: number, run: readonly { slot: number; bytes: Buffer }[]): Promise<boolean> {
+    if (run.length === 0) return true;
+    const { slots } = this.schema.app(shard.app);
+    const query = `INSERT INTO ${slots} (shard, epoch, slot, data) VALUES (?, ?, ?, ?) IF NOT EXISTS`;
+    const result = await this.session.batch(
+      run.map(({ slot, bytes }) => ({ query, params: [shard.index, epoch, slot, bytes] })),
+    );
+    return applied(result).applied;
+  }
+
   async read(shard: ShardId, at: Position): Promise<Buffer | null> {
     const [row] = await this.session.runSerial(
       `SELECT data FROM ${this.schema.app(shard.app).slots} WHERE shard = ? AND epoch = ? AND slot = ?`,

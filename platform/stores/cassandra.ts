@@ -69,6 +69,10 @@ export class CassandraStore implements Store {
   append(shard: ShardId, at: Position, bytes: Buffer): Promise<AppendOutcome> {
     return this.slots.append(shard, at, bytes);
   }
+
+  appendRun(shard: ShardId, epoch: number, run: readonly { slot: number; bytes: Buffer }[]): Promise<boolean> {
+    return this.slots.appendRun(shard, epoch, run);
+  }
   read(shard: ShardId, at: Position): Promise<Buffer | null> {
     return this.slots.read(shard, at);
   }

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setImmediate as turn } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { NxnwError } from '../errors.js';
@@ -17,6 +19,9 @@ export const LMDB_OPTIONS = {
   encoding: 'binary',
   maxReaders: 512,
 } as const;
+
+/** The probe's first line. */
+export const PROBE_STARTED = 'started';
 
 export interface Entry {
   readonly key: Buffer;
@@ -43,12 +48,15 @@ export class LmdbEnv {
     private readonly writeTimeoutMs: number,
   ) {}
 
-  /** Opens (and makes) environments; throws UNAVAILABLE if another process holds one's writer lock for too long. */
-  static async open(paths: readonly string[], writeTimeoutMs: number): Promise<LmdbEnv[]> {
-    for (const path of paths) mkdirSync(path, { recursive: true });
-    const shared = paths.filter((path) => existsSync(join(path, 'lock.mdb')));
-    if (shared.length > 0) await openElsewhere(shared, writeTimeoutMs);
-    return paths.map((path) => new LmdbEnv(path, open({ path, ...LMDB_OPTIONS }), writeTimeoutMs));
+  /** Opens (and makes) an environment that `freeToOpen` has named. */
+  static open(path: string, writeTimeoutMs: number): LmdbEnv {
+    mkdirSync(path, { recursive: true });
+    return new LmdbEnv(path, open({ path, ...LMDB_OPTIONS }), writeTimeoutMs);
+  }
+
+  /** What to throw for an environment that `freeToOpen` has not named. */
+  static blocked(path: string, waitMs: number): NxnwError {
+    return new NxnwError('UNAVAILABLE', `cannot open the LMDB environment ${path}: another process holds its writer lock for more than ${waitMs} ms (stopped while writing?); let it go on or kill it`, { path }); // prettier-ignore
   }
 
   /** Put-if-absent, durable when it answers: true if it was this call that wrote. */
@@ -153,20 +161,41 @@ function bounds(lo: Buffer, hi: Buffer | null, order: 'asc' | 'desc', limit: num
     : { start: top, exclusiveStart: true, end: lo, inclusiveEnd: true, reverse: true, limit };
 }
 
-/** Opens the environments in a process of its own first, which shows that their writer locks are free. */
-async function openElsewhere(paths: readonly string[], timeoutMs: number): Promise<void> {
+/** Longest start of the process that tries the locks, ms; a busy machine is slow, not blocked. */
+const START_MS = 30_000;
+
+/**
+ * Which of the environments can be opened without waiting for a writer lock. Opening takes that lock on the calling
+ * thread, however long it is held, so a process of its own opens them first: that one can be killed. Environments that
+ * nobody has made yet are free.
+ */
+export async function freeToOpen(paths: readonly string[], waitMs: number): Promise<Set<string>> {
+  const free = new Set(paths.filter((path) => !existsSync(join(path, 'lock.mdb'))));
+  let left = paths.filter((path) => !free.has(path));
+  while (left.length > 0) {
+    for (const path of await opened(left, waitMs)) free.add(path);
+    const stuck = left.findIndex((path) => !free.has(path));
+    left = stuck < 0 ? [] : left.slice(stuck + 1);
+  }
+  return free;
+}
+
+/** The paths, from the first on, that the probe has opened before it met one that it had to wait for. */
+async function opened(paths: readonly string[], waitMs: number): Promise<string[]> {
   const child = spawn(process.execPath, [join(__dirname, 'lmdb-probe.js'), ...paths], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let out = '';
-  let err = '';
-  child.stdout.on('data', (b: Buffer) => (out += b.toString()));
-  child.stderr.on('data', (b: Buffer) => (err += b.toString()));
-  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs + 2000); // 2 s: the start of the process itself
-  const code = await new Promise<number | null>((done) => child.once('close', done));
+  const closed = once(child, 'close');
+  let timer = setTimeout(() => child.kill('SIGKILL'), START_MS);
+  const done: string[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line !== PROBE_STARTED) done.push(line);
+    clearTimeout(timer);
+    if (done.length < paths.length) timer = setTimeout(() => child.kill('SIGKILL'), waitMs);
+  }
+  const errors = (await child.stderr.toArray()).join('');
+  await closed;
   clearTimeout(timer);
-  if (code === 0) return;
-  const stuck = paths.find((path) => !out.includes(`${path}\n`)) ?? '';
-  const why = code === null ? `another process holds its writer lock for more than ${timeoutMs} ms; let it go on or kill it` : err.trim(); // prettier-ignore
-  throw new NxnwError('UNAVAILABLE', `cannot open the LMDB environment ${stuck}: ${why}`, { path: stuck });
+  if (done.length < paths.length && errors !== '') throw new NxnwError('UNAVAILABLE', `cannot open the LMDB environment ${paths[done.length] ?? ''}: ${errors.trim()}`, { path: paths[done.length] }); // prettier-ignore
+  return done;
 }

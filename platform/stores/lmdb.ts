@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { NxnwError } from '../errors.js';
 import type { Position, RowImage, ShardId } from '../shards/types.js';
 import * as keys from './lmdb-keys.js';
-import { LmdbEnv } from './lmdb-env.js';
+import { freeToOpen, LmdbEnv } from './lmdb-env.js';
 import {
   HEADER,
   header,
@@ -57,6 +57,14 @@ export class LmdbStore implements Store {
     const held = env.get(key);
     if (held !== null) return { won: false, held };
     throw new NxnwError('UNAVAILABLE', `slot ${at.epoch}.${at.slot} was held and is truncated now; read the checkpoint again`); // prettier-ignore
+  }
+
+  async appendRun(shard: ShardId, epoch: number, run: readonly { slot: number; bytes: Buffer }[]): Promise<boolean> {
+    const env = await this.env(shard);
+    for (const { bytes } of run) checkSize('log entry', bytes.length, this.capabilities.maxEntryBytes);
+    // written at once they share a transaction
+    const won = await Promise.all(run.map(({ slot, bytes }) => env.putIfAbsent(slotKey({ epoch, slot }), bytes)));
+    return won.every(Boolean);
   }
 
   async read(shard: ShardId, at: Position): Promise<Buffer | null> {
@@ -202,18 +210,15 @@ export class LmdbStore implements Store {
     for (const head of heads) await this.removeRange(env, head, keys.afterPrefix(head));
   }
 
+  /** An environment that another process blocks at the moment is left to its first use. */
   async ensureApp(app: string, shards: number): Promise<void> {
     checkNumber('number of shards', shards, 1 << 16);
-    const wanted = Array.from({ length: shards }, (_, index) => ({ app, index }));
-    const absent = wanted.filter((shard) => !this.envs.has(this.path(shard)));
-    const opened = LmdbEnv.open(absent.map((shard) => this.path(shard)), this.writeTimeoutMs); // prettier-ignore
-    absent.forEach((shard, i) =>
-      this.keep(
-        this.path(shard),
-        opened.then((envs) => envs[i]),
-      ),
-    );
-    await opened;
+    const paths = Array.from({ length: shards }, (_, index) => this.path({ app, index }));
+    for (const path of paths) mkdirSync(path, { recursive: true });
+    const absent = paths.filter((path) => !this.envs.has(path));
+    for (const path of await freeToOpen(absent, this.writeTimeoutMs)) {
+      if (!this.envs.has(path)) this.envs.set(path, Promise.resolve(LmdbEnv.open(path, this.writeTimeoutMs)));
+    }
   }
 
   /** Refuses a directory that cannot be written, and file systems that lose data at a restart or break LMDB's locks. */
@@ -246,18 +251,13 @@ export class LmdbStore implements Store {
     const known = this.envs.get(path);
     if (known !== undefined) return known;
     if (!existsSync(path)) return Promise.reject(new NxnwError('NOT_FOUND', `no data of ${shard.app}/${shard.index} in ${this.config.dir}; ensureApp makes it`)); // prettier-ignore
-    return this.keep(
-      path,
-      LmdbEnv.open([path], this.writeTimeoutMs).then((envs) => envs[0]),
-    );
-  }
-
-  /** A failed opening is forgotten, so that the next use tries again. */
-  private keep(path: string, opening: Promise<LmdbEnv | undefined>): Promise<LmdbEnv> {
-    const env = opening.then((opened) => opened ?? Promise.reject(new NxnwError('INTERNAL', `${path} was not opened`)));
-    this.envs.set(path, env);
-    env.catch(() => this.envs.delete(path));
-    return env;
+    const opening = freeToOpen([path], this.writeTimeoutMs).then((free) => {
+      if (!free.has(path)) throw LmdbEnv.blocked(path, this.writeTimeoutMs);
+      return LmdbEnv.open(path, this.writeTimeoutMs);
+    });
+    this.envs.set(path, opening);
+    opening.catch(() => this.envs.delete(path)); // the caller has the error; the next use tries again
+    return opening;
   }
 
   private async removeRange(env: LmdbEnv, lo: Buffer, hi: Buffer | null): Promise<void> {

@@ -10,6 +10,15 @@ export type AppendOutcome = { readonly won: true } | { readonly won: false; read
 export interface Slots {
   /** Put-if-absent of one slot, durable when it answers. */
   append(shard: ShardId, at: Position, bytes: Buffer): Promise<AppendOutcome>;
+  /**
+   * Put-if-absent of several slots (none of them 0) of one segment in one round: true = all of them were absent and hold
+   * their bytes now, durably. False = at least one was held; others may hold their bytes: go on one by one.
+   */
+  appendRun(
+    shard: ShardId,
+    epoch: number,
+    run: readonly { readonly slot: number; readonly bytes: Buffer }[],
+  ): Promise<boolean>;
   /** Linearizable read of one slot. */
   read(shard: ShardId, at: Position): Promise<Buffer | null>;
   /** Linearizable: the highest held slot of a segment, or null if the segment holds nothing. */
