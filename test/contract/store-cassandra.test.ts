@@ -4,7 +4,7 @@ import { startCassandra, type TestServer } from '../support/servers.js';
 import { storeContract } from './store-contract.js';
 
 const ip = '127.32.0.10';
-const config = { kind: 'cassandra', contactPoints: [ip], requestTimeoutMs: 10_000 };
+const config = { kind: 'cassandra', contactPoints: [ip], requestTimeoutMs: 20_000 };
 let server: TestServer;
 
 storeContract({

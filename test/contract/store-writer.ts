@@ -35,9 +35,9 @@ async function append(given: string): Promise<void> {
 
 /** Stops itself inside a write transaction, as a process does that is suspended at the worst moment. */
 async function hold(path: string): Promise<void> {
-  const [env] = await LmdbEnv.open([path], 5000);
+  const env = LmdbEnv.open(path, 5000);
   say('ready');
-  await env?.write(() => process.kill(process.pid, 'SIGSTOP'));
+  await env.write(() => process.kill(process.pid, 'SIGSTOP'));
 }
 
 function say(line: string): void {

@@ -223,7 +223,7 @@ const LOGBACK = `<configuration>
 </configuration>
 `;
 
-/** Small caches: 400-480 MB of memory in all. */
+/** Small caches: 400-480 MB of memory in all. Long time-outs: a busy machine is no fault that a test looks for. */
 function cassandraYaml(ip: string, commitlogSync: 'batch' | 'periodic'): string {
   return `cluster_name: test
 num_tokens: 1
@@ -242,6 +242,11 @@ networking_cache_size: 8MiB
 file_cache_enabled: false
 key_cache_size: 4MiB
 counter_cache_size: 0MiB
+read_request_timeout: 20s
+range_request_timeout: 20s
+write_request_timeout: 20s
+cas_contention_timeout: 20s
+request_timeout: 20s
 concurrent_reads: 4
 concurrent_writes: 8
 native_transport_max_threads: 16
