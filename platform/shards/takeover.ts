@@ -55,6 +55,7 @@ export async function* readLog(log: ShardLog, from: Position, upTo?: Position): 
     const images = await log.scan(at.epoch, at.slot, SCAN_SLOTS);
     let closed = false;
     for (const image of images) {
+      if (upTo && comparePositions(image.at, upTo) > 0) return;
       if (image.at.slot !== at.slot)
         throw new NxnwError(
           'LOG_HOLE',

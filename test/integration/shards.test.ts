@@ -124,7 +124,9 @@ describe('a shard log between two platforms', function () {
 
   it('never gives an id twice, not even by two processes', async () => {
     const ids = (
-      await Promise.all([0, 1].map((i) => n1.processes[i]?.router.allocateIds(APP, 1500, deadline()) ?? []))
+      await Promise.all(
+        [0, 1].map((i) => n1.processes[i]?.router.allocateIds(APP, 1500, deadline()) ?? Promise.resolve([])),
+      )
     ).flat();
     assert.equal(new Set(ids).size, 3000);
     assert.ok(ids.every((id) => id > 0 && id < 2 ** 53));
