@@ -17,6 +17,8 @@ const stateSchema = z.strictObject({
   zone: z.strictObject({ pid: z.int(), startTicks: z.string(), keyName: z.string(), keySecret: z.string() }).nullable(),
   attempt: z.int(),
   stage: z.string(),
+  /** Microseconds of the monotonic clock less those since 1970. */
+  clockOffsetUs: z.number(),
   /** Moments by name, microseconds of the monotonic clock. */
   marks: z.record(z.string(), z.number()),
   /** Results of steps by name, for the report. */
@@ -50,7 +52,15 @@ export class Demo {
     this.state =
       mode === 'continue'
         ? stateSchema.parse(JSON.parse(readFileSync(file, 'utf8')))
-        : { full: options.full, zone: null, attempt: 1, stage: 'synced', marks: {}, facts: {} };
+        : {
+            full: options.full,
+            zone: null,
+            attempt: 1,
+            stage: 'synced',
+            clockOffsetUs: nowUs() - Date.now() * 1000,
+            marks: {},
+            facts: {},
+          };
   }
 
   save(): void {

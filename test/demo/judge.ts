@@ -8,8 +8,13 @@ import { readPlaces } from '../load/client.js';
 import type { Demo } from './context.js';
 import { APP, DIR, doorAddress, isOn } from './places.js';
 import { loadWindow } from './progress.js';
-import { makeReport, showReport, verdict } from './report.js';
-import { spansOf } from './spans.js';
+import { countersBetween } from './counters.js';
+import type { Counted } from './counters.js';
+import { makeReport } from './report.js';
+import type { CountedBySwitch } from './report.js';
+import { showReport, verdict } from './verdict.js';
+import { SWITCHES, spansOf } from './spans.js';
+import type { SwitchName } from './spans.js';
 import { sumTraffic } from './traffic.js';
 
 /** Verifies once more, reads everything out of N2, lets the oracle judge, and writes the report. */
@@ -35,7 +40,7 @@ export async function judge(d: Demo): Promise<void> {
   });
   const { ids } = readPlaces(join(DIR, 'places.txt'));
   const window = await loadWindow(d.logs('client'), ids);
-  const report = makeReport(d.state, oracle, traffic, window);
+  const report = makeReport({ state: d.state, oracle, traffic, window, counted: await counters(d) });
   const file = join(DIR, 'report.json');
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
   for (const line of showReport(report)) d.screen.say(line);
@@ -43,6 +48,16 @@ export async function judge(d: Demo): Promise<void> {
   const faults = verdict(report);
   if (faults.length > 0)
     throw new NxnwError('DEMO_FAILED', `the demo has failed:\n${faults.map((f) => `  ${f}`).join('\n')}`);
+}
+
+/** What the platforms' counters rose by round each switch. */
+async function counters(d: Demo): Promise<CountedBySwitch> {
+  const counted: Partial<Record<SwitchName, Counted | null>> = {};
+  for (const s of spansOf(d.state.marks)) {
+    const name = SWITCHES.find((n) => s.name === `round ${n}`);
+    if (name !== undefined) counted[name] = await countersBetween(s.fromUs, s.toUs);
+  }
+  return counted;
 }
 
 /** Dumps the application's entities through N2's door, in a process of its own. */

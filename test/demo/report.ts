@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { KINDS } from '../oracle/index.js';
 import type { Finding, Kind, OracleReport } from '../oracle/index.js';
 import type { DemoState } from './context.js';
+import type { Counted } from './counters.js';
 import type { LoadWindow } from './progress.js';
 import { SWITCHES } from './spans.js';
 import type { SwitchName } from './spans.js';
@@ -20,7 +20,7 @@ const position = z.strictObject({ epoch: z.int(), slot: z.int() });
 
 /** The parts of the migration's own report that are judged here. */
 const migrationReport = z.looseObject({
-  facts: z.looseObject({}).default({}),
+  events: z.array(z.looseObject({ atMs: z.number(), what: z.string(), text: z.string() })).default([]),
   apps: z.array(
     z.looseObject({
       app: z.string(),
@@ -70,6 +70,10 @@ export interface SwitchReport {
   readonly failedRequests: number;
   readonly errorsRound: Readonly<Record<string, number>>;
   readonly appRetriesRound: number;
+  /** At the doors of both platforms, and HAProxy's retries, in the same time; null = not sampled. */
+  readonly countersRound: Counted | null;
+  /** What the coordinator did while the longest request waited. */
+  readonly during: readonly string[];
   readonly shards: readonly ShardSwitch[];
   readonly slides: (typeof SLIDES)['switchS'];
 }
@@ -121,19 +125,25 @@ export interface DemoReport {
   readonly bySecond: Traffic['seconds'];
 }
 
-export function makeReport(
-  state: DemoState,
-  oracle: OracleReport,
-  traffic: Traffic,
-  window: LoadWindow | null,
-): DemoReport {
+export type CountedBySwitch = Readonly<Partial<Record<SwitchName, Counted | null>>>;
+
+export interface ReportInput {
+  readonly state: DemoState;
+  readonly oracle: OracleReport;
+  readonly traffic: Traffic;
+  readonly window: LoadWindow | null;
+  readonly counted: CountedBySwitch;
+}
+
+export function makeReport(o: ReportInput): DemoReport {
+  const { state, oracle, traffic, window } = o;
   const { findings, ...counts } = oracle;
   const last = lastReport(state);
   const shards = last?.apps.flatMap((a) => a.shards) ?? [];
   const loaded = z.looseObject({ entities: z.number(), bytes: z.number(), seconds: z.number() });
   const entities = shards.reduce((n, s) => n + s.entities, 0);
   const load = loaded.safeParse(state.facts['loaded']).data ?? null;
-  const switches = Object.fromEntries(SWITCHES.flatMap((name) => switchReport(name, state, traffic)));
+  const switches = Object.fromEntries(SWITCHES.flatMap((name) => switchReport(name, state, traffic, o.counted)));
   const verify = z.looseObject({ code: z.int() }).safeParse(state.facts['verify']).data;
   const { n1HitRate, n2First10sHitRate } = firstHits(traffic);
   return {
@@ -191,7 +201,12 @@ function lastReport(state: DemoState): MigrationReport | null {
   return null;
 }
 
-function switchReport(name: SwitchName, state: DemoState, traffic: Traffic): [SwitchName, SwitchReport][] {
+function switchReport(
+  name: SwitchName,
+  state: DemoState,
+  traffic: Traffic,
+  counted: CountedBySwitch,
+): [SwitchName, SwitchReport][] {
   const span = traffic.spans.find((s) => s.name === name);
   const round = traffic.spans.find((s) => s.name === `round ${name}`);
   if (span === undefined || round === undefined) return [];
@@ -228,11 +243,27 @@ function switchReport(name: SwitchName, state: DemoState, traffic: Traffic): [Sw
         failedRequests: span.failed,
         errorsRound: round.datastoreErrors,
         appRetriesRound: round.appRetries,
+        countersRound: counted[name] ?? null,
+        during: during(span.longest, span.longestMs, report?.events ?? [], state.clockOffsetUs),
         shards,
         slides: SLIDES.switchS,
       },
     ],
   ];
+}
+
+/** The journal's events while a request waited, and the one before. */
+function during(
+  longest: SpanSum['longest'],
+  ms: number,
+  events: MigrationReport['events'],
+  clockOffsetUs: number,
+): string[] {
+  if (longest === null) return [];
+  const at = (e: { atMs: number }): number => e.atMs * 1000 + clockOffsetUs;
+  const before = events.findLast((e) => at(e) < longest.atUs);
+  const inside = events.filter((e) => at(e) >= longest.atUs && at(e) <= longest.atUs + ms * 1000);
+  return [...(before === undefined ? [] : [before]), ...inside].map((e) => `${e.what} ${e.text}`);
 }
 
 /** Hit rates: N1's in the thirty seconds before N2's first answer, N2's in the ten seconds after it. */
@@ -258,58 +289,4 @@ function dnsChanges(t: Traffic): { addresses: readonly string[]; clientsS: numbe
     addresses: c.addresses,
     clientsS: [...c.seen.values()].map((at) => Math.round((at - c.firstUs) / 1e4) / 100),
   }));
-}
-
-const STALL_LIMIT_MS = 1000;
-
-/** Why the demo has failed; empty = it has not. */
-export function verdict(r: DemoReport): string[] {
-  const faults: string[] = [];
-  for (const kind of KINDS) if (r.found[kind] > 0) faults.push(`the oracle found ${r.found[kind]} ${kind}`);
-  for (const f of r.findings.slice(0, 10)) faults.push(`  ${f.kind} ${f.key}: ${f.text}`);
-  if (r.failedRequests > 0) faults.push(`${r.failedRequests} of ${r.requests} requests failed`);
-  for (const f of r.failures.slice(0, 10)) faults.push(`  ${f.op} ${f.nonce}: ${f.why}`);
-  if (!r.digestsEqual) faults.push('the verification found the stores different');
-  for (const [name, s] of Object.entries(r.switches)) {
-    if (s.longestStallMs - s.schedulingGapMs > STALL_LIMIT_MS)
-      faults.push(
-        `${name}: a request stalled ${s.longestStallMs} ms (${s.longest?.op ?? ''}); at most ${s.schedulingGapMs} ms of it were the machine's`,
-      );
-  }
-  return faults;
-}
-
-/** The report as a person reads it. */
-export function showReport(r: DemoReport): string[] {
-  const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 1 });
-  const share = (x: number | null): string => (x === null ? 'not measured' : `${(100 * x).toFixed(1)} %`);
-  const lines = [
-    `moved: ${n(r.entities)} entities, ${n(r.bytes / 1e6)} MB; both stores ${r.digestsEqual ? 'equal' : 'DIFFER'}`,
-    `requests: ${n(r.requests)} (${share(r.writeShare)} writes), failed: ${r.failedRequests}; refused on contended places: ${r.conflicts}`,
-    `the oracle: lost ${r.lost}, torn ${r.torn}, resurrected ${r.resurrected}, duplicated ${r.duplicated}, duplicate ids ${r.duplicateIds}, stale ${r.stale}`,
-  ];
-  const { load } = r;
-  if (load.msPerEntity !== null)
-    lines.push(
-      `loaded into N2 in ${n(load.seconds ?? 0)} s, ${load.msPerEntity.toFixed(3)} ms an entity (slides: ${SLIDES.loadMsPerEntity.value.join('-')} ms); lag at most ${n(load.maxLagMs ?? 0)} ms`,
-      `  meanwhile ${load.writesScanned} writes to places already scanned (${load.deletesScanned} deletes), ${load.writesNotYetScanned} to places not yet scanned (${load.deletesNotYetScanned} deletes)`,
-    );
-  for (const [name, s] of Object.entries(r.switches)) {
-    lines.push(`longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < 200 ms; slides: ${SLIDES.switchS.value} s)`);
-    if (s.longestStallMs > STALL_LIMIT_MS)
-      lines.push(
-        `  by ${s.longest?.op ?? '?'}; the machine did not run a 10 ms timer for ${n(s.schedulingGapMs)} ms in it`,
-      );
-    if (s.shards.length > 0) {
-      const held = s.shards.reduce((sum, x) => sum + x.heldRequests, 0);
-      const longest = Math.max(...s.shards.map((x) => x.firstAnswerMs ?? 0));
-      lines.push(`  ${s.shards.length} shards, ${held} requests held, longest hold → first answer ${n(longest)} ms`);
-    }
-  }
-  lines.push(
-    `N2's cache hit rate in its first 10 s: ${share(r.cache.n2First10sHitRate)}; N1's before: ${share(r.cache.n1HitRate)}`,
-  );
-  for (const c of r.dns.changes.slice(1))
-    lines.push(`DNS: clients saw ${c.addresses.join(', ')} within ${Math.max(0, ...c.clientsS)} s of the first`);
-  return lines;
 }

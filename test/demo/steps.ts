@@ -1,4 +1,5 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -53,6 +54,11 @@ export const STEPS: readonly Step[] = [
 ];
 
 async function zone(d: Demo): Promise<void> {
+  const [busy = 0] = loadavg();
+  if (busy > cpus().length)
+    d.screen.say(
+      `this machine is busy: its load average is ${busy.toFixed(1)} with ${cpus().length} cores; expect longer stalls`,
+    );
   await cleanUp();
   rmSync(DIR, { recursive: true, force: true });
   mkdirSync(join(DIR, 'home', 'state'), { recursive: true });

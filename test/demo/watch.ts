@@ -1,4 +1,6 @@
+import { LineLog } from '../load/lines.js';
 import type { Demo } from './context.js';
+import { COUNTERS_FILE, sampleCounters } from './counters.js';
 import { followProgress } from './progress.js';
 
 /** While `work` runs: shows each second what the clients see, and ends early if a client process died. */
@@ -8,7 +10,10 @@ export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
     dead = fail;
   });
   let before = d.fleet?.stats();
+  const counters = new LineLog(COUNTERS_FILE);
+  let sampling = Promise.resolve();
   const timer = setInterval(() => {
+    sampling = sampling.then(() => sampleCounters(counters));
     const { fleet } = d;
     if (fleet === null) return;
     try {
@@ -35,6 +40,8 @@ export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
     clearInterval(timer);
     ending.abort();
     await progress;
+    await sampling;
+    counters.close();
     d.screen.status('');
   }
 }

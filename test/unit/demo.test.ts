@@ -1,6 +1,8 @@
 import { deepStrictEqual, ok, strictEqual, throws } from 'node:assert';
 import { parseAb } from '../demo/ab.js';
-import { makeReport, showReport, verdict } from '../demo/report.js';
+import { readRetries, readUnavailable } from '../demo/counters.js';
+import { makeReport } from '../demo/report.js';
+import { showReport, verdict } from '../demo/verdict.js';
 import { spansOf } from '../demo/spans.js';
 import { hitRate, sumTraffic } from '../demo/traffic.js';
 import type { Traffic } from '../demo/traffic.js';
@@ -94,6 +96,19 @@ describe('the reader of what ApacheBench prints', () => {
   });
 });
 
+describe("the readers of the platforms' counters", () => {
+  it('sum what doors answered with UNAVAILABLE', () => {
+    const of = (code: string, n: number) =>
+      `nxnw_datastore_requests_total{project="g",method="Commit",code="${code}"} ${n}`;
+    strictEqual(readUnavailable([of('OK', 9), of('UNAVAILABLE', 2), of('UNAVAILABLE', 3), ''].join('\n')), 5);
+  });
+
+  it("sum HAProxy's retries and redispatches of all backends, and of no single server", () => {
+    const csv = '# pxname,svname,wretr,wredis,\nb1,s1,5,1,\nb1,BACKEND,5,1,\nb2,BACKEND,2,0,\nf,FRONTEND,,,\n';
+    strictEqual(readRetries(csv), 8);
+  });
+});
+
 describe("the demo's verdict", () => {
   const marks = { traffic: 0, 'switched.begin': 10 * SECOND, 'switched.end': 12 * SECOND };
   const shard = { shard: 0, authority: 'green', entities: 10, bytes: 100, digest: 'ab' };
@@ -113,6 +128,7 @@ describe("the demo's verdict", () => {
     zone: null,
     attempt: 1,
     stage: 'moved',
+    clockOffsetUs: 0,
     marks,
     facts: {
       verify: { code: 0 },
@@ -132,8 +148,8 @@ describe("the demo's verdict", () => {
     const end = (nonce: string, at: number) => ({ k: 'end', nonce, at, outcome: 'ok', status: 200, ids: ['7'] });
     const oracle = await check({ logs: [listSource('log', [start, end('g', 2), again, end('h', 6)])] });
     return {
-      clean: makeReport(state, await check({ logs: [] }), traffic, null),
-      dirty: makeReport(state, oracle, traffic, null),
+      clean: makeReport({ state, oracle: await check({ logs: [] }), traffic, window: null, counted: {} }),
+      dirty: makeReport({ state, oracle: oracle, traffic, window: null, counted: {} }),
     };
   }
 

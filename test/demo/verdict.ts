@@ -1,0 +1,57 @@
+import { KINDS } from '../oracle/index.js';
+import { SLIDES } from './report.js';
+import type { DemoReport } from './report.js';
+
+const STALL_LIMIT_MS = 1000;
+
+/** Why the demo has failed; empty = it has not. */
+export function verdict(r: DemoReport): string[] {
+  const faults: string[] = [];
+  for (const kind of KINDS) if (r.found[kind] > 0) faults.push(`the oracle found ${r.found[kind]} ${kind}`);
+  for (const f of r.findings.slice(0, 10)) faults.push(`  ${f.kind} ${f.key}: ${f.text}`);
+  if (r.failedRequests > 0) faults.push(`${r.failedRequests} of ${r.requests} requests failed`);
+  for (const f of r.failures.slice(0, 10)) faults.push(`  ${f.op} ${f.nonce}: ${f.why}`);
+  if (!r.digestsEqual) faults.push('the verification found the stores different');
+  for (const [name, s] of Object.entries(r.switches)) {
+    if (s.longestStallMs - s.schedulingGapMs > STALL_LIMIT_MS)
+      faults.push(
+        `${name}: a request stalled ${s.longestStallMs} ms (${s.longest?.op ?? ''}); at most ${s.schedulingGapMs} ms of it were the machine's`,
+      );
+  }
+  return faults;
+}
+
+/** The report as a person reads it. */
+export function showReport(r: DemoReport): string[] {
+  const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 1 });
+  const share = (x: number | null): string => (x === null ? 'not measured' : `${(100 * x).toFixed(1)} %`);
+  const lines = [
+    `moved: ${n(r.entities)} entities, ${n(r.bytes / 1e6)} MB; both stores ${r.digestsEqual ? 'equal' : 'DIFFER'}`,
+    `requests: ${n(r.requests)} (${share(r.writeShare)} writes), failed: ${r.failedRequests}; refused on contended places: ${r.conflicts}`,
+    `the oracle: lost ${r.lost}, torn ${r.torn}, resurrected ${r.resurrected}, duplicated ${r.duplicated}, duplicate ids ${r.duplicateIds}, stale ${r.stale}`,
+  ];
+  const { load } = r;
+  if (load.msPerEntity !== null)
+    lines.push(
+      `loaded into N2 in ${n(load.seconds ?? 0)} s, ${load.msPerEntity.toFixed(3)} ms an entity (slides: ${SLIDES.loadMsPerEntity.value.join('-')} ms); lag at most ${n(load.maxLagMs ?? 0)} ms`,
+      `  meanwhile ${load.writesScanned} writes to places already scanned (${load.deletesScanned} deletes), ${load.writesNotYetScanned} to places not yet scanned (${load.deletesNotYetScanned} deletes)`,
+    );
+  for (const [name, s] of Object.entries(r.switches)) {
+    lines.push(`longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < 200 ms; slides: ${SLIDES.switchS.value} s)`);
+    if (s.longestStallMs > STALL_LIMIT_MS)
+      lines.push(
+        `  by ${s.longest?.op ?? '?'}; the machine did not run a 10 ms timer for ${n(s.schedulingGapMs)} ms in it`,
+      );
+    if (s.shards.length > 0) {
+      const held = s.shards.reduce((sum, x) => sum + x.heldRequests, 0);
+      const longest = Math.max(...s.shards.map((x) => x.firstAnswerMs ?? 0));
+      lines.push(`  ${s.shards.length} shards, ${held} requests held, longest hold → first answer ${n(longest)} ms`);
+    }
+  }
+  lines.push(
+    `N2's cache hit rate in its first 10 s: ${share(r.cache.n2First10sHitRate)}; N1's before: ${share(r.cache.n1HitRate)}`,
+  );
+  for (const c of r.dns.changes.slice(1))
+    lines.push(`DNS: clients saw ${c.addresses.join(', ')} within ${Math.max(0, ...c.clientsS)} s of the first`);
+  return lines;
+}
