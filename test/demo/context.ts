@@ -34,6 +34,7 @@ export interface DemoOptions {
 }
 
 const UP_MS = 10 * 60_000;
+const FULL_ENTITIES_PER_S = 1500;
 
 /** The demo's context: what a step needs. */
 export class Demo {
@@ -92,7 +93,13 @@ export class Demo {
   writeStack(stack: Stack): void {
     const { zone, stage, attempt } = this.state;
     if (zone === null) throw new NxnwError('NO_DEMO', 'the zone has not been started; run the step `zone` first');
-    writeStackFile(stack, { stage, attempt, dnsKey: { name: zone.keyName, secret: zone.keySecret } });
+    writeStackFile(stack, {
+      stage,
+      attempt,
+      dnsKey: { name: zone.keyName, secret: zone.keySecret },
+      // The whole data is loaded slowly enough for many writes to meet the load.
+      ...(this.state.full ? { entitiesPerS: FULL_ENTITIES_PER_S } : {}),
+    });
   }
 
   /** Runs `nxnw`; its lines pass by on the screen. */

@@ -112,6 +112,8 @@ export interface DemoReport {
     /** N2's in the first ten seconds of its traffic. */
     readonly n2First10sHitRate: number | null;
     readonly ratio: number | null;
+    /** In the two seconds from N2's first answer on. */
+    readonly cacheWritesWithin2s: number;
     readonly n2HitRateBySecond: readonly { readonly s: number; readonly rate: number | null }[];
   };
   readonly dns: {
@@ -145,7 +147,7 @@ export function makeReport(o: ReportInput): DemoReport {
   const load = loaded.safeParse(state.facts['loaded']).data ?? null;
   const switches = Object.fromEntries(SWITCHES.flatMap((name) => switchReport(name, state, traffic, o.counted)));
   const verify = z.looseObject({ code: z.int() }).safeParse(state.facts['verify']).data;
-  const { n1HitRate, n2First10sHitRate } = firstHits(traffic);
+  const { n1HitRate, n2First10sHitRate, cacheWritesWithin2s } = firstHits(traffic);
   return {
     full: state.full,
     entities,
@@ -178,6 +180,7 @@ export function makeReport(o: ReportInput): DemoReport {
       n1HitRate,
       n2First10sHitRate,
       ratio: n1HitRate === null || n2First10sHitRate === null ? null : n2First10sHitRate / n1HitRate,
+      cacheWritesWithin2s,
       n2HitRateBySecond: traffic.seconds
         .filter((s) => s.atTarget > 0)
         .map((s) => ({ s: s.s, rate: hitRate(traffic, 'target', s.s, s.s + 1) })),
@@ -267,12 +270,15 @@ function during(
 }
 
 /** Hit rates: N1's in the thirty seconds before N2's first answer, N2's in the ten seconds after it. */
-function firstHits(t: Traffic): { n1HitRate: number | null; n2First10sHitRate: number | null } {
+function firstHits(t: Traffic): Pick<DemoReport['cache'], 'n1HitRate' | 'n2First10sHitRate' | 'cacheWritesWithin2s'> {
   const first = t.seconds.find((s) => s.atTarget > 0)?.s;
-  if (first === undefined) return { n1HitRate: null, n2First10sHitRate: null };
+  if (first === undefined) return { n1HitRate: null, n2First10sHitRate: null, cacheWritesWithin2s: 0 };
   return {
     n1HitRate: hitRate(t, 'source', first - 30, first),
     n2First10sHitRate: hitRate(t, 'target', first, first + 10),
+    cacheWritesWithin2s: t.seconds
+      .filter((s) => s.s >= first && s.s < first + 2)
+      .reduce((sum, s) => sum + s.cacheWrites, 0),
   };
 }
 

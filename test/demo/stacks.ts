@@ -9,6 +9,8 @@ import type { Stack } from './places.js';
 export interface StackFileOptions {
   readonly stage: string;
   readonly attempt: number;
+  /** Most entities a second of the load from the snapshot. @default as fast as the source's latency allows */
+  readonly entitiesPerS?: number;
   readonly dnsKey: { readonly name: string; readonly secret: string };
 }
 
@@ -50,7 +52,10 @@ export function writeStackFile(stack: Stack, o: StackFileOptions): void {
           'nxnw:store': { kind: 'cassandra' },
           'nxnw:migrateFrom': 'blue',
           'nxnw:stage': o.stage,
-          'nxnw:migration': { attempt: o.attempt },
+          'nxnw:migration': {
+            attempt: o.attempt,
+            ...(o.entitiesPerS === undefined ? {} : { load: { entitiesPerS: o.entitiesPerS } }),
+          },
         };
   const file = join(HOME, `Pulumi.${stack}.yaml`);
   const before = existsSync(file) ? withSalt.parse(parse(readFileSync(file, 'utf8'))) : {};

@@ -30,6 +30,7 @@ export interface Step {
 const SMALL = 20_000;
 const READY_MS = 60_000;
 const SETTLE_MS = 10_000;
+const FULL_REQUESTS = 52_000;
 
 export const STEPS: readonly Step[] = [
   { name: 'zone', title: "The clients' DNS zone", run: zone },
@@ -227,6 +228,12 @@ function again(d: Demo): Promise<void> {
 }
 
 async function stop(d: Demo): Promise<void> {
+  // With all the data the story is told to fifty thousand requests.
+  while (d.state.full && d.fleet !== null && d.fleet.stats().sent < FULL_REQUESTS) {
+    d.fleet.checkAlive();
+    d.screen.bar({ done: d.fleet.stats().sent, total: FULL_REQUESTS, unit: 'requests' });
+    await delay(1000, undefined, { signal: d.signal });
+  }
   const stats = d.fleet?.stats();
   await d.stopLoad();
   d.mark('stop');

@@ -65,6 +65,8 @@ export interface Second {
   readonly misses: number;
   readonly targetHits: number;
   readonly targetMisses: number;
+  /** Values stored and generations set in memcached: one for each miss and for each place that was written. */
+  readonly cacheWrites: number;
 }
 
 export interface Traffic {
@@ -83,6 +85,7 @@ export interface Traffic {
 }
 
 const READS = new Set(['get', 'book', 'search', 'note.get']);
+const PLACE_WRITES = new Set(['sign', 'edit', 'create', 'remove', 'move']);
 const MAX_FAILURES = 50;
 const STEP_MS = 0.25;
 const STEPS = 40_000;
@@ -175,13 +178,24 @@ export async function sumTraffic(o: {
       const s = Math.floor(r.at / 1e6);
       let second = seconds.get(s);
       if (second === undefined) {
-        second = { s, requests: 0, maxMs: 0, atTarget: 0, hits: 0, misses: 0, targetHits: 0, targetMisses: 0 };
+        second = {
+          s,
+          requests: 0,
+          maxMs: 0,
+          atTarget: 0,
+          hits: 0,
+          misses: 0,
+          targetHits: 0,
+          targetMisses: 0,
+          cacheWrites: 0,
+        };
         seconds.set(s, second);
       }
       second.requests++;
       second.maxMs = Math.max(second.maxMs, r.ms);
       second.atTarget += target ? 1 : 0;
       if (r.cache === 'hit') second[target ? 'targetHits' : 'hits']++;
+      if (r.cache === 'miss' || (r.status === 200 && PLACE_WRITES.has(r.op))) second.cacheWrites++;
       if (r.cache === 'miss') second[target ? 'targetMisses' : 'misses']++;
     }
   }

@@ -49,7 +49,7 @@ export function showReport(r: DemoReport): string[] {
     }
   }
   lines.push(
-    `N2's cache hit rate in its first 10 s: ${share(r.cache.n2First10sHitRate)}; N1's before: ${share(r.cache.n1HitRate)}`,
+    `N2's cache hit rate in its first 10 s: ${share(r.cache.n2First10sHitRate)}; N1's before: ${share(r.cache.n1HitRate)}; ${r.cache.cacheWritesWithin2s} cache writes in its first 2 s`,
   );
   for (const c of r.dns.changes.slice(1))
     lines.push(`DNS: clients saw ${c.addresses.join(', ')} within ${Math.max(0, ...c.clientsS)} s of the first`);
