@@ -21,6 +21,7 @@ import type { Door } from './door.js';
 import type { HomeForwarder } from './homes.js';
 import { indexer } from './indexes.js';
 import { doorMetrics } from './metrics.js';
+import { naming } from './naming.js';
 import { queryEngine } from './query/engine.js';
 import { shardMetrics } from './shard-metrics.js';
 import type { TransactionHome } from './tokens.js';
@@ -151,6 +152,7 @@ async function main(): Promise<void> {
     tls,
     indexer,
     engine: queryEngine,
+    naming,
     apps: config.apps,
     log: (event, fields) => log.info(fields, event),
   });

@@ -1,15 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
-import type { Store } from '../stores/port.js';
 import type { ConfirmAnswer, MovedProof, OpenRequest, TxStatusRequest } from './api.js';
-import type { HandoverFacts, HandoverResult, MigrationIntent, ShardStatus } from './control.js';
+import type { HandoverFacts, HandoverResult, ShardStatus } from './control.js';
 import { CrossGroup } from './crossgroup.js';
-import type { ShardCalls } from './crossgroup.js';
+import { confirmCopy, handOver } from './handover.js';
+import type { HostOptions } from './host-options.js';
 import { ShardLog, pauseFor } from './log.js';
-import type { SlotImage } from './log.js';
 import { Owner } from './owner.js';
-import type { Work, WorkAnswer } from './owner.js';
+import type { Work, WorkAnswer } from './work.js';
 import { StateReader } from './reader.js';
 import { Replica, countRows, loadOf } from './replica.js';
 import type { PeerShard } from './replica.js';
@@ -17,40 +15,8 @@ import { Source } from './source.js';
 import type { ShardState, StateOptions } from './state.js';
 import { takeOver, viewLog } from './takeover.js';
 import type { Opened } from './takeover.js';
-import type { Authority, Indexer, LookupAnswer, Position, QueryAnswer, QueryEngine, ShardId } from './types.js';
+import type { Authority, LookupAnswer, Position, QueryAnswer } from './types.js';
 import { comparePositions, shardName } from './types.js';
-
-/** The other platform as one shard sees it. */
-export interface PeerLink extends PeerShard {
-  readonly platform: string;
-  confirm(r: { through: Position; hash: Buffer; digest: string }, deadlineMs: number): Promise<ConfirmAnswer>;
-  /** Hands MOVE over; answers when the other side has opened its segment. */
-  open(image: SlotImage, deadlineMs: number): Promise<{ start: Position }>;
-}
-
-export interface HostOptions {
-  readonly shard: ShardId;
-  readonly shards: number;
-  readonly store: Store;
-  readonly platform: string;
-  readonly process: string;
-  readonly indexer: Indexer;
-  readonly engine: QueryEngine;
-  /** A new application of this platform, not one that is being moved here. */
-  readonly mayFound: () => boolean;
-  readonly peer: () => PeerLink | null;
-  readonly intent: () => MigrationIntent;
-  /** Resolves when the intent or the peer changes. */
-  readonly changed: () => Promise<void>;
-  readonly loadSlot: <T>(run: () => Promise<T>) => Promise<T>;
-  readonly calls: ShardCalls;
-  /** Waits for a lease on this process's session; UNAVAILABLE after the deadline (C12). */
-  readonly leased: (deadlineMs: number) => Promise<void>;
-  readonly historyMs: number;
-  readonly nowMs: () => number;
-  readonly nowUs: () => number;
-  readonly log: (event: string, fields: Record<string, unknown>) => void;
-}
 
 const MAX_QUEUE = 5000;
 const MAX_QUEUE_BYTES = 64 << 20;
@@ -58,7 +24,6 @@ const MAX_RECENT_BYTES = 128 << 20;
 const MAX_PENDING_BYTES = 16 << 20;
 const TICK_MS = 100;
 const CHECKPOINT_EVERY_TICKS = 10;
-const OPEN_CALL_MS = 10_000;
 
 /** One shard in the process that holds its lock: owner, replica or idle, as the log says. */
 export class ShardHost {
@@ -93,15 +58,8 @@ export class ShardHost {
 
   private stateOptions(): StateOptions {
     const { shard, store, indexer, historyMs, nowUs } = this.o;
-    return {
-      shard,
-      store,
-      indexer,
-      historyMs,
-      nowUs,
-      maxRecentBytes: MAX_RECENT_BYTES,
-      maxPendingBytes: MAX_PENDING_BYTES,
-    };
+    const limits = { maxRecentBytes: MAX_RECENT_BYTES, maxPendingBytes: MAX_PENDING_BYTES };
+    return { shard, store, indexer, historyMs, nowUs, ...limits };
   }
 
   private async run(): Promise<void> {
@@ -114,11 +72,7 @@ export class ShardHost {
         if (this.stop.signal.aborted) break;
         const err = asError(e);
         this.error = err.message;
-        this.o.log('shard.failed', {
-          shard: this.name,
-          error: err.message,
-          code: hasCode(e, 'X') ? '' : (e as { code?: string }).code,
-        });
+        this.o.log('shard.failed', { shard: this.name, error: err.message });
         await whole?.close();
         whole = null;
         await pauseFor(200, this.stop.signal);
@@ -338,32 +292,16 @@ export class ShardHost {
     return this.crossGroup.status(owner, state, r);
   }
 
-  /** Asked by the owner on the other side before MOVE: durable, applied and equal through k-1? (C14) */
-  async confirm(through: Position, hash: Buffer, digest: string, deadlineMs: number): Promise<ConfirmAnswer> {
-    const state = this.replica?.state;
-    if (!this.replica || !state || this.replica.phase !== 'following')
-      return {
-        ok: false,
-        reason: `the copy of ${this.name} is not following (${this.replica?.phase ?? 'no replica'})`,
-      };
-    while (comparePositions(state.end, through) < 0) {
-      if (this.o.nowMs() >= deadlineMs || state.failure)
-        return { ok: false, reason: `the copy of ${this.name} has not reached the log's end in time` };
-      await state.changed(Math.min(20, deadlineMs - this.o.nowMs()));
-    }
-    const late = pauseFor(Math.max(0, deadlineMs - this.o.nowMs()), this.stop.signal).then(() => 'late' as const);
-    if ((await Promise.race([state.whenApplied(through), late])) === 'late')
-      return { ok: false, reason: `the copy of ${this.name} has not applied the log's end in time` };
-    const mine = state.digestAt(through);
-    await fault('digest.compare', this.name);
-    if (!state.hashAt(through)?.equals(hash)) return { ok: false, reason: `the logs of ${this.name} differ` };
-    if (mine !== digest)
-      return {
-        ok: false,
-        reason: `the digests of ${this.name} differ (${mine ?? 'none'} here, ${digest} there): verify it`,
-      };
-    await fault('confirm.sent', this.name);
-    return { ok: true };
+  confirm(through: Position, hash: Buffer, digest: string, deadlineMs: number): Promise<ConfirmAnswer> {
+    return confirmCopy(this.replica, {
+      through,
+      hash,
+      digest,
+      deadlineMs,
+      name: this.name,
+      nowMs: this.o.nowMs,
+      signal: this.stop.signal,
+    });
   }
 
   /** The other side has moved the shard here: answers when this process serves it. */
@@ -394,76 +332,28 @@ export class ShardHost {
         `platform ${to} is not joined: ${peer ? `only ${peer.platform} is` : 'none is'}`,
       );
     if (state.final) throw new NxnwError('FINALIZED', `shard ${this.name} was finalized: there is no way back`);
-    const began = this.o.nowMs();
-    const deadline = began + stallBudgetMs;
-    const released = (reason: string): HandoverResult => {
-      owner.release();
-      return { outcome: 'released', reason, holdMs: this.o.nowMs() - began };
+    const { nowMs, log, platform } = this.o;
+    const moved = (proof: MovedProof, facts: HandoverFacts) => {
+      this.handover = facts;
+      this.setAuthority(proof);
     };
-    // outside the hold: the other side should be close before anybody waits
-    try {
-      await owner.hold();
-      for (;;) {
-        const through = state.end;
-        const digest = state.digestAt(through);
-        if (digest === null) return released(`no digest at the log's end of ${this.name}`);
-        await fault('deadline.beforeMove', this.name);
-        const answer = await peer.confirm({ through, hash: state.endHash, digest }, deadline);
-        if (!answer.ok) return released(answer.reason);
-        if (this.o.nowMs() > deadline)
-          return released(`confirmed ${this.o.nowMs() - deadline} ms after the stall budget of ${stallBudgetMs} ms`);
-        await fault('deadline.withMove', this.name);
-        const k = { epoch: through.epoch, slot: through.slot + 1 };
-        if (await owner.move(k, to, randomBytes(8).toString('hex')))
-          return await this.moved(owner, state, peer, k, began);
-      }
-    } catch (e) {
-      if (!owner.over) return released(asError(e).message);
-      throw e;
-    }
-  }
-
-  private async moved(
-    owner: Owner,
-    state: ShardState,
-    peer: PeerLink,
-    move: Position,
-    began: number,
-  ): Promise<HandoverResult> {
-    const proof: MovedProof = { platform: peer.platform, epoch: move.epoch + 1, hash: state.endHash };
-    const held = owner.heldCount;
-    this.handover = {
-      from: this.o.platform,
-      to: peer.platform,
-      move,
-      start: null,
-      heldRequests: held,
-      holdMs: this.o.nowMs() - began,
-      firstAnswerMs: null,
-      atMs: this.o.nowMs(),
+    const opened = (start: Position) => {
+      if (this.handover) this.handover = { ...this.handover, start };
+      return this.handover;
     };
-    await fault('move.beforeTell', this.name);
-    const image = await this.shardLog.read(move);
-    const told = image
-      ? peer.open(image, this.o.nowMs() + OPEN_CALL_MS)
-      : Promise.reject(new NxnwError('LOG_HOLE', `MOVE of ${this.name} cannot be read back`));
-    this.setAuthority(proof);
-    // everything that waits goes on at the other side
-    owner.end(
-      new NxnwError('MOVED', `shard ${this.name} was moved to ${peer.platform}`, {
-        ...proof,
-        held: true,
-        beganMs: began,
-      }),
-    );
-    try {
-      const { start } = await told;
-      this.handover = { ...this.handover, start };
-    } catch (e) {
-      // the other side finds MOVE in the log by itself; only this fact comes later
-      this.o.log('shard.openLate', { shard: this.name, error: asError(e).message });
-    }
-    return { outcome: 'moved', facts: this.handover };
+    return handOver({
+      owner,
+      state,
+      peer,
+      stallBudgetMs,
+      name: this.name,
+      platform,
+      shardLog: this.shardLog,
+      nowMs,
+      log,
+      moved,
+      opened,
+    });
   }
 
   /** The router saw the first answer of the new owner to a request of this process. */

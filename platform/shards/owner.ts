@@ -5,28 +5,11 @@ import { decodeEntry, encodeEntry } from './entry.js';
 import { BatchView } from './evaluate.js';
 import { PrepareLocks } from './locks.js';
 import type { ShardLog } from './log.js';
-import type { Outcome, ShardState } from './state.js';
-import { committedAnswers } from './state.js';
-import type { Mutation, MutationAnswer, Position, ReadSet, RowImage, ShardId, TxId } from './types.js';
+import type { ShardState } from './state.js';
+import { passesHold, recordOf } from './work.js';
+import type { Work, WorkAnswer, WorkClock } from './work.js';
+import type { Position, RowImage, TxId } from './types.js';
 import { shardName, showPosition } from './types.js';
-
-/** What waits to become a record of the next entry. */
-export type Work =
-  | { readonly t: 'commit'; readonly tx: TxId; readonly beganUs: number; readonly mutations: readonly Mutation[]; readonly reads: ReadSet } // prettier-ignore
-  | { readonly t: 'prepare'; readonly tx: TxId; readonly beganUs: number; readonly mutations: readonly Mutation[]; readonly reads: ReadSet; readonly participants: readonly ShardId[] } // prettier-ignore
-  | { readonly t: 'decide'; readonly tx: TxId; readonly beganUs: number; readonly commit: boolean; readonly version: number; readonly participants: readonly ShardId[] } // prettier-ignore
-  | { readonly t: 'note'; readonly tx: TxId; readonly beganUs: number; readonly commit: boolean; readonly version: number } // prettier-ignore
-  | { readonly t: 'ids'; readonly count: number }
-  | { readonly t: 'reserve'; readonly counters: readonly number[] }
-  | { readonly t: 'noted' }
-  | { readonly t: 'final' };
-
-export interface WorkAnswer {
-  readonly version: number;
-  readonly commit: boolean;
-  readonly answers: readonly MutationAnswer[];
-  readonly at: Position;
-}
 
 interface Queued {
   readonly work: Work;
@@ -54,25 +37,21 @@ const BATCH_BYTES = 1 << 20;
 const BATCH_WORKS = 256;
 const NOTED_AT_MOST = 200;
 const NOTED_MS = 10_000;
-const EMPTY_READS: ReadSet = { keys: [], ranges: [] };
-
-/** Decisions and notes go on while new requests are held (C13). */
-const passesHold = (w: Work): boolean => w.t === 'decide' || w.t === 'note';
 
 /**
  * The writer of one open segment: one append in flight, everything that waits goes into the next entry (C16), an answer
  * only for what a held slot says (C2). It is created by take-over or hand-over after START was won, and ends by being
  * superseded, by MOVE, or by giving up.
  */
-export class Owner {
+export class Owner implements WorkClock {
   private queue: Queued[] = [];
   private queueBytes = 0;
   private readonly byTx = new Map<string, Promise<WorkAnswer>>();
   private wake: (() => void) | null = null;
   private clockUs = 0;
-  private idCursor = 0;
+  idCursor = 0;
   /** Decisions that all participants have noted; the next entry says so. */
-  private noted: TxId[] = [];
+  readonly noted: TxId[] = [];
   private holding = false;
   private moving = false;
   private inflight: Promise<void> | null = null;
@@ -91,14 +70,22 @@ export class Owner {
     void this.run();
   }
 
+  get state(): ShardState {
+    return this.o.state;
+  }
+
   get name(): string {
     return shardName(this.o.state.o.shard);
   }
 
   /** The timestamp of the next entry lies above all earlier ones, and above reads at T. */
-  private nextVersion(): number {
+  nextVersion(): number {
     this.clockUs = Math.max(this.o.nowUs(), this.clockUs + 1, this.o.state.tsUs + 1);
     return this.clockUs;
+  }
+
+  raise(us: number): void {
+    this.clockUs = Math.max(this.clockUs, us);
   }
 
   /** A T for reads: nothing will be committed at or below it any more. */
@@ -205,7 +192,7 @@ export class Owner {
             this.queueBytes += q.bytes;
             continue;
           }
-          const { record, answer } = this.evaluate(q.work, view);
+          const { record, answer } = recordOf(q.work, view, this);
           if (record) records.push(record);
           if (record?.t === 'prepare')
             locks = new PrepareLocks([...state.prepares.values(), ...records.filter((r) => r.t === 'prepare')]);
@@ -239,74 +226,6 @@ export class Owner {
     const rows = await this.o.state.o.store.getRows(this.o.state.o.shard, this.o.state.generation, list);
     list.forEach((key, i) => out.set(key.toString('latin1'), rows[i] ?? null));
     return out;
-  }
-
-  private evaluate(w: Work, view: BatchView): { record: LogRecord | null; answer: Omit<WorkAnswer, 'at'> } {
-    const { state } = this.o;
-    const known = 'tx' in w ? state.outcomes.get(w.tx) : undefined;
-    if (known) return { record: null, answer: firstAnswer(w, known) };
-    const version = this.nextVersion();
-    const plain = { version, commit: true, answers: [] };
-    switch (w.t) {
-      case 'commit': {
-        view.validate(w.reads);
-        const { rows, answers } = view.evaluate(w.mutations, version);
-        view.accept(rows);
-        return {
-          record: rows.length > 0 ? { t: 'commit', tx: w.tx, version, rows, answers } : null,
-          answer: { ...plain, answers },
-        };
-      }
-      case 'prepare': {
-        const again = state.prepares.get(w.tx);
-        if (again) return { record: null, answer: { version: again.proposal, commit: true, answers: again.answers } };
-        if (w.beganUs < state.recent.floorUs)
-          throw new NxnwError(
-            'ABORTED',
-            `transaction ${w.tx} began before what this shard remembers; nothing was committed, begin it again`,
-          );
-        view.validate(w.reads);
-        const { rows, answers } = view.evaluate(w.mutations, version);
-        const { tx, beganUs, participants } = w;
-        const readKeys = w.reads.keys.map((r) => r.key);
-        const readRanges = w.reads.ranges.map(({ group, kind }) => ({ group, kind }));
-        return {
-          record: { t: 'prepare', tx, beganUs, participants, proposal: version, rows, answers, readKeys, readRanges },
-          answer: { ...plain, answers },
-        };
-      }
-      case 'decide': {
-        const { tx, beganUs, participants } = w;
-        const prepared = state.prepares.get(tx);
-        if (w.commit && !prepared)
-          throw new NxnwError('ABORTED', `transaction ${tx} is not prepared in ${this.name}; nothing was committed`);
-        this.clockUs = Math.max(this.clockUs, w.version, beganUs);
-        const v = w.commit ? w.version : this.nextVersion();
-        return {
-          record: { t: 'decide', tx, beganUs, commit: w.commit, version: v, participants },
-          answer: { version: v, commit: w.commit, answers: prepared && w.commit ? committedAnswers(prepared, v) : [] },
-        };
-      }
-      case 'note': {
-        const { tx, beganUs, commit } = w;
-        const prepared = state.prepares.get(tx);
-        if (!prepared && (commit || beganUs < state.recent.floorUs))
-          return { record: null, answer: { ...plain, commit } };
-        this.clockUs = Math.max(this.clockUs, w.version, beganUs);
-        return { record: { t: 'note', tx, beganUs, commit, version: w.version }, answer: { ...plain, commit } };
-      }
-      case 'ids': {
-        const from = Math.max(this.idCursor, state.idFloor);
-        this.idCursor = from + w.count;
-        return { record: { t: 'ids', upTo: this.idCursor }, answer: { ...plain, version: from } };
-      }
-      case 'reserve':
-        return { record: { t: 'reserve', counters: w.counters }, answer: plain };
-      case 'noted':
-        return { record: this.noted.length > 0 ? { t: 'noted', txs: this.noted.splice(0) } : null, answer: plain };
-      case 'final':
-        return { record: state.final ? null : { t: 'final' }, answer: plain };
-    }
   }
 
   /** Appends at the next slot; comes back only when that slot holds this entry. */
@@ -444,11 +363,3 @@ export class Owner {
     this.o.over(why);
   }
 }
-
-function firstAnswer(w: Work, o: Outcome): Omit<WorkAnswer, 'at'> {
-  if ((w.t === 'commit' || w.t === 'prepare') && !o.commit)
-    throw new NxnwError('ABORTED', `transaction ${w.tx} was aborted before; nothing was committed, begin it again`);
-  return { version: o.version, commit: o.commit, answers: o.answers };
-}
-
-export { EMPTY_READS };

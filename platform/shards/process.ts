@@ -16,6 +16,7 @@ import { SHARD_METHODS, serveShard, shardDispatch } from './service.js';
 import { Connections, PeerSide, connectingChannel, hereSide, peerLink } from './sides.js';
 import type { Indexer, QueryEngine, ShardId } from './types.js';
 import { shardName } from './types.js';
+import type { KeyNaming } from './verify.js';
 
 export const MIGRATIONS = '/nxnw/migrations';
 
@@ -29,6 +30,7 @@ export interface ShardProcessOptions {
   readonly tls: TlsMaterial;
   readonly indexer: Indexer;
   readonly engine: QueryEngine;
+  readonly naming: KeyNaming;
   readonly apps: readonly { readonly id: string; readonly shards: number; readonly origin: 'self' | 'peer' }[];
   readonly log: (event: string, fields: Record<string, unknown>) => void;
   /** @default 30000 */
@@ -267,6 +269,7 @@ export class ShardProcess {
       process: this.o.process,
       indexer: this.o.indexer,
       engine: this.o.engine,
+      naming: this.o.naming,
       mayFound: () => record()?.origin === 'self',
       peer: () => (this.peerSide ? peerLink(this.peerSide, shard, this.o.platform) : null),
       intent: () => this.intent(shard.app),

@@ -18,10 +18,11 @@ import type {
   TxStatusRequest,
 } from './api.js';
 import type { ShardHost } from './host.js';
-import type { WorkAnswer } from './owner.js';
+import type { WorkAnswer } from './work.js';
 import type { Authority, Position, ShardId } from './types.js';
 import { comparePositions, shardName } from './types.js';
-import { extraIndexRows, scanSide } from './verify.js';
+import type { ExtraIndexRow } from './verify.js';
+import { extraIndexRows, lookAgain, scanSide } from './verify.js';
 
 const SCAN_ROWS = 500;
 const SCAN_BYTES = 1 << 20;
@@ -101,14 +102,12 @@ const METHODS: Readonly<Record<string, (h: ShardHost, body: never) => Promise<un
   timeOf: (h, r: ShardRequest & { at: Position }) =>
     Promise.resolve({ atUs: owned(h).factsAt(r.at)?.tsUs ?? owned(h).tsUs }),
   extraIndex: async (h, r: ShardRequest & { limit: number }) => {
-    const state = h.owner ? h.state : (h.replica?.state ?? h.state);
-    const out: { part: string; key: Buffer }[] = [];
-    if (state)
-      for await (const e of extraIndexRows(state))
-        if (out.push({ part: e.part.toString('latin1'), key: e.key }) >= r.limit) break;
+    const out: ExtraIndexRow[] = [];
+    for await (const e of extraIndexRows(h)) if (out.push(e) >= r.limit) break;
     return out;
   },
   verifyScan: (h, r: ShardRequest & Parameters<typeof scanSide>[1]) => scanSide(h, r),
+  verifyKeys: (h, r: ShardRequest & Parameters<typeof lookAgain>[1]) => lookAgain(h, r),
 };
 
 function written(a: Answered): object {

@@ -2,7 +2,7 @@ import { NxnwError, hasCode } from '../errors.js';
 import type { TlsMaterial } from '../wire/rpc.js';
 import { RpcClient } from '../wire/rpc.js';
 import type { ConfirmAnswer, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
-import type { PeerLink } from './host.js';
+import type { PeerLink } from './host-options.js';
 import type { SlotImage } from './log.js';
 import type { Side } from './router.js';
 import type { Position, ShardId } from './types.js';

@@ -1,12 +1,16 @@
-import { NxnwError, asError } from '../errors.js';
+import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
-import type { IndexRow, Store } from '../stores/port.js';
+import type { Store } from '../stores/port.js';
+import { Applier } from './applier.js';
 import type { Checkpoint } from './checkpoint.js';
 import { writeCheckpoint } from './checkpoint.js';
 import type { DecidedTx, LogRow, PlacedEntry, PreparedTx } from './entry.js';
 import { Digest, ZERO_HASH, rowBytes, rowDigest } from './entry.js';
-import type { Indexer, MutationAnswer, Position, RowImage, ShardId, TxId } from './types.js';
+import type { Indexer, Position, RowImage, ShardId, TxId } from './types.js';
 import { comparePositions, shardName, showPosition } from './types.js';
+import { Marks } from './marks.js';
+import { committedAnswers, committedRows } from './outcome.js';
+import type { Outcome } from './outcome.js';
 import { RecentVersions } from './versions.js';
 
 export interface StateOptions {
@@ -22,47 +26,7 @@ export interface StateOptions {
   readonly nowUs: () => number;
 }
 
-/** How a transaction ended, as the log tells. */
-export interface Outcome {
-  readonly commit: boolean;
-  readonly version: number;
-  readonly answers: readonly MutationAnswer[];
-  readonly tsUs: number;
-}
-
-/** What the shard was after one entry. */
-interface Mark {
-  readonly at: Position;
-  readonly hash: Buffer;
-  readonly tsUs: number;
-  digest: string;
-  entities: number;
-  bytes: number;
-  readonly idFloor: number;
-  readonly authority: string;
-}
-
-const APPLY_BATCH_ROWS = 500;
-const APPLY_BATCH_BYTES = 1 << 20;
 const MAX_OUTCOMES = 100_000;
-
-/** The rows that a prepared transaction makes true at its commit version. */
-export function committedRows(p: PreparedTx, version: number): LogRow[] {
-  return p.rows.map((r) => ({
-    ...r,
-    version,
-    updatedUs: version,
-    createdUs: r.createdUs === p.proposal ? version : r.createdUs,
-  }));
-}
-
-export function committedAnswers(p: PreparedTx, version: number): MutationAnswer[] {
-  return p.answers.map((a) =>
-    a.conflictDetected
-      ? a
-      : { ...a, version, updatedUs: version, createdUs: a.createdUs === p.proposal ? version : a.createdUs },
-  );
-}
 
 /**
  * A shard as its log makes it, on whichever side: entries go in in log order (`ingest`), rows are written to the store
@@ -71,7 +35,6 @@ export function committedAnswers(p: PreparedTx, version: number): MutationAnswer
 export class ShardState {
   end: Position = { epoch: 0, slot: 0 };
   endHash: Buffer = ZERO_HASH;
-  applied: Position = { epoch: 0, slot: 0 };
   tsUs = 0;
   idFloor = 0;
   readonly reserved = new Set<number>();
@@ -87,28 +50,43 @@ export class ShardState {
   entities = 0;
   bytes = 0;
   generation = 0;
-  pendingBytes = 0;
-  failure: Error | null = null;
   checkpointed: Position | null = null;
 
-  private marks: Mark[] = [];
-  private readonly pending: PlacedEntry[] = [];
+  private readonly marks = new Marks();
+  private readonly applier: Applier;
   /**
    * From each PREPARE to its decision: no checkpoint may lie between them, or a replay from it would meet the decision
    * without its after-images (C5).
    */
   private readonly spans = new Map<TxId, { readonly from: Position; to: Position | null }>();
-  private waiters: { at: Position; ok: () => void; fail: (e: Error) => void }[] = [];
-  private roomWaiters: (() => void)[] = [];
   private changeWaiters: (() => void)[] = [];
-  private applying: Promise<void> | null = null;
-  private closed = false;
 
-  constructor(readonly o: StateOptions) {}
+  constructor(readonly o: StateOptions) {
+    this.applier = new Applier({
+      ...o,
+      generation: () => this.generation,
+      rowsOf: (batch) => this.takeRows(batch),
+      before: (key, row) => this.recent.setBase(key, row),
+    });
+  }
+
+  /** Everything up to here is in the store. */
+  get applied(): Position {
+    return this.applier.applied;
+  }
+
+  get pendingBytes(): number {
+    return this.applier.pendingBytes;
+  }
+
+  /** Why nothing is applied any more; null = all is well. */
+  get failure(): Error | null {
+    return this.applier.failure;
+  }
 
   /** Starts where a checkpoint stands; the entries after it are to be ingested, those of its window replayed. */
   restore(c: Checkpoint): void {
-    this.end = this.applied = c.at;
+    this.end = this.applier.applied = c.at;
     this.endHash = c.hash;
     this.tsUs = c.tsUs;
     this.idFloor = c.idFloor;
@@ -196,10 +174,8 @@ export class ShardState {
     this.endHash = p.hash;
     this.tsUs = Math.max(this.tsUs, p.entry.tsUs);
     this.mark();
-    this.pending.push(p);
-    this.pendingBytes += p.bytes.length;
     for (const w of this.changeWaiters.splice(0)) w();
-    this.kick();
+    this.applier.push(p);
   }
 
   /** Resolves at the next entry, or after `ms`. */
@@ -215,8 +191,7 @@ export class ShardState {
 
   /** Ids and position at exactly this position, as the log had them. */
   factsAt(p: Position): { hash: Buffer; tsUs: number; idFloor: number; authority: string } | null {
-    const m = this.markAt(p);
-    return m && comparePositions(m.at, p) === 0 ? m : null;
+    return this.marks.at(p) ?? null;
   }
 
   /** What START lists replaces what its reader had (C1). */
@@ -289,37 +264,20 @@ export class ShardState {
     });
   }
 
-  private markAt(p: Position): Mark | undefined {
-    let lo = 0;
-    let hi = this.marks.length - 1;
-    while (lo <= hi) {
-      const mid = (lo + hi) >> 1;
-      const m = this.marks[mid];
-      if (!m) return undefined;
-      const c = comparePositions(m.at, p);
-      if (c === 0) return m;
-      if (c < 0) lo = mid + 1;
-      else hi = mid - 1;
-    }
-    return this.marks[hi];
-  }
-
   /** Kept digest at exactly this position; null when it is not remembered (any more) or not counted. */
   digestAt(p: Position): string | null {
-    const m = this.markAt(p);
-    return this.counted && m && comparePositions(m.at, p) === 0 ? m.digest : null;
+    return (this.counted && this.marks.at(p)?.digest) || null;
   }
 
   /** Hash of the entry at exactly this position, or null. */
   hashAt(p: Position): Buffer | null {
-    const m = this.markAt(p);
-    return m && comparePositions(m.at, p) === 0 ? m.hash : null;
+    return this.marks.at(p)?.hash ?? null;
   }
 
   /** The rows were counted as they are at `at`: all that was summed up relative to an unknown beginning is set right. */
   adoptCount(at: Position, digest: Digest, entities: number, bytes: number): void {
-    const m = this.markAt(at);
-    if (!m || comparePositions(m.at, at) !== 0)
+    const m = this.marks.at(at);
+    if (!m)
       throw new NxnwError(
         'UNAVAILABLE',
         `position ${showPosition(at)} of ${shardName(this.o.shard)} is not remembered any more: count again`,
@@ -327,13 +285,7 @@ export class ShardState {
     const by = digest.minus(m.digest);
     const moreEntities = entities - m.entities;
     const moreBytes = bytes - m.bytes;
-    for (const x of this.marks) {
-      const d = Digest.fromHex(x.digest);
-      d.shift(by);
-      x.digest = d.hex;
-      x.entities += moreEntities;
-      x.bytes += moreBytes;
-    }
+    this.marks.shift(by, moreEntities, moreBytes);
     this.digest.shift(by);
     this.entities += moreEntities;
     this.bytes += moreBytes;
@@ -342,62 +294,16 @@ export class ShardState {
 
   /** Waits until everything up to `p` is in the store. */
   whenApplied(p: Position): Promise<void> {
-    if (this.failure) return Promise.reject(this.failure);
-    if (comparePositions(this.applied, p) >= 0) return Promise.resolve();
-    return new Promise((ok, fail) => this.waiters.push({ at: p, ok, fail }));
+    return this.applier.whenApplied(p);
   }
 
   /** Waits while too much is not applied yet (C11: apply lag is bounded by back-pressure). */
-  async roomToIngest(): Promise<void> {
-    while (this.pendingBytes > this.o.maxPendingBytes && !this.failure && !this.closed)
-      await new Promise<void>((ok) => this.roomWaiters.push(ok));
-    if (this.failure) throw this.failure;
+  roomToIngest(): Promise<void> {
+    return this.applier.room();
   }
 
-  private kick(): void {
-    if (this.applying || this.closed || this.failure) return;
-    this.applying = this.applyAll().then(
-      () => {
-        this.applying = null;
-        if (this.pending.length > 0) this.kick();
-      },
-      (e: unknown) => {
-        this.applying = null;
-        this.fail(asError(e));
-      },
-    );
-  }
-
-  private fail(e: Error): void {
-    this.failure = e;
-    for (const w of this.waiters.splice(0)) w.fail(e);
-    for (const w of this.roomWaiters.splice(0)) w();
-  }
-
-  private async applyAll(): Promise<void> {
-    while (this.pending.length > 0 && !this.closed) {
-      const batch: PlacedEntry[] = [];
-      let rows = 0;
-      let bytes = 0;
-      for (const p of this.pending) {
-        if (batch.length > 0 && (rows >= APPLY_BATCH_ROWS || bytes >= APPLY_BATCH_BYTES)) break;
-        batch.push(p);
-        bytes += p.bytes.length;
-        rows += p.entry.records.reduce((n, r) => n + ('rows' in r ? r.rows.length : 0), 0);
-      }
-      await this.applyBatch(batch);
-      this.pending.splice(0, batch.length);
-      this.pendingBytes -= bytes;
-      const last = batch.at(-1);
-      if (last) this.applied = last.at;
-      const due = this.waiters.filter((w) => comparePositions(w.at, this.applied) <= 0);
-      this.waiters = this.waiters.filter((w) => comparePositions(w.at, this.applied) > 0);
-      for (const w of due) w.ok();
-      for (const w of this.roomWaiters.splice(0)) w();
-    }
-  }
-
-  private async applyBatch(batch: readonly PlacedEntry[]): Promise<void> {
+  /** Rows that the entries make true. */
+  private takeRows(batch: readonly PlacedEntry[]): LogRow[] {
     const rows: LogRow[] = [];
     for (const p of batch)
       for (const r of p.entry.records) {
@@ -408,63 +314,18 @@ export class ShardState {
           this.prepared.delete(id);
         }
       }
-    if (rows.length === 0) return;
-    const about = shardName(this.o.shard);
-    const keys = [...new Map(rows.map((r) => [r.key.toString('latin1'), r.key])).values()];
-    const stored = await this.o.store.getRows(this.o.shard, this.generation, keys);
-    const now = new Map<string, RowImage | null>();
-    keys.forEach((k, i) => now.set(k.toString('latin1'), stored[i] ?? null));
-    for (const k of keys) {
-      const s = now.get(k.toString('latin1')) ?? null;
-      this.recent.setBase(k, s);
-    }
-    const index = new Map<string, IndexRow>();
-    const out = new Map<string, RowImage>();
-    for (const row of rows) {
-      const k = row.key.toString('latin1');
-      const old = now.get(k) ?? null;
-      if (old && old.version > row.version) continue;
-      const before = old?.entity ? this.o.indexer(old.entity) : [];
-      const after = row.entity ? this.o.indexer(row.entity) : [];
-      for (const i of before)
-        index.set(`${i.part.toString('latin1')}\u0000${i.key.toString('latin1')}`, {
-          ...i,
-          version: row.version,
-          present: false,
-        });
-      for (const i of after)
-        index.set(`${i.part.toString('latin1')}\u0000${i.key.toString('latin1')}`, {
-          ...i,
-          version: row.version,
-          present: true,
-        });
-      now.set(k, row);
-      out.set(k, {
-        key: row.key,
-        version: row.version,
-        createdUs: row.createdUs,
-        updatedUs: row.updatedUs,
-        entity: row.entity,
-      });
-    }
-    await fault('apply.index', about);
-    // index rows first: a crash in between leaves the old row, and the next replay does both again
-    const indexRows = [...index.values()];
-    const rowList = [...out.values()];
-    await this.o.store.putRows(this.o.shard, this.generation, [], indexRows);
-    await fault('apply.row', about);
-    await this.o.store.putRows(this.o.shard, this.generation, rowList, []);
+    return rows;
   }
 
   /** Newest position to which a checkpoint may go: applied, below open decisions, not between a PREPARE and its decision. */
   checkpointable(): Position {
     let to = this.applied;
-    for (const d of this.decided.values()) if (comparePositions(d.at, to) <= 0) to = this.before(d.at) ?? to;
+    for (const d of this.decided.values()) if (comparePositions(d.at, to) <= 0) to = this.marks.before(d.at) ?? to;
     for (let moved = true; moved;) {
       moved = false;
       for (const { from, to: end } of this.spans.values()) {
         if (comparePositions(from, to) > 0 || (end && comparePositions(end, to) <= 0)) continue;
-        const below = this.before(from);
+        const below = this.marks.before(from);
         if (!below || comparePositions(below, to) >= 0) continue;
         to = below;
         moved = true;
@@ -473,20 +334,11 @@ export class ShardState {
     return to;
   }
 
-  /** The remembered position right before `p`. */
-  private before(p: Position): Position | null {
-    for (let i = this.marks.length - 1; i >= 0; i--) {
-      const m = this.marks[i];
-      if (m && comparePositions(m.at, p) < 0) return m.at;
-    }
-    return null;
-  }
-
   /** Writes the checkpoint; answers where history that must be kept begins (truncate below it). */
   async checkpoint(): Promise<Position | null> {
     const to = this.checkpointable();
-    const m = this.markAt(to);
-    if (!m || comparePositions(m.at, to) !== 0 || m.at.epoch === 0) return null;
+    const m = this.marks.at(to);
+    if (!m || m.at.epoch === 0) return null;
     const beforeUs = this.o.nowUs() - this.o.historyMs * 1000;
     this.recent.prune(this.applied, beforeUs, this.o.maxRecentBytes);
     for (const [tx, o] of this.outcomes) {
@@ -516,15 +368,14 @@ export class ShardState {
     await fault('checkpoint.after', about);
     this.checkpointed = m.at;
     for (const [tx, span] of this.spans) if (span.to && comparePositions(span.to, m.at) <= 0) this.spans.delete(tx);
-    const cut = this.marks.findIndex((x) => comparePositions(x.at, window) >= 0);
-    if (cut > 1) this.marks.splice(0, cut - 1);
+    this.marks.cut(window);
     return window;
   }
 
   /** Stops applying; what runs is finished first. */
-  async close(): Promise<void> {
-    this.closed = true;
-    await this.applying;
-    this.fail(new NxnwError('UNAVAILABLE', `shard ${shardName(this.o.shard)} was given up by this process`));
+  close(): Promise<void> {
+    return this.applier.close(
+      new NxnwError('UNAVAILABLE', `shard ${shardName(this.o.shard)} was given up by this process`),
+    );
   }
 }

@@ -1,10 +1,18 @@
 import { createHash } from 'node:crypto';
+import type { IndexRow } from '../stores/port.js';
 import { NxnwError } from '../errors.js';
 import { rowDigest } from './entry.js';
 import type { ShardHost } from './host.js';
 import type { ShardState } from './state.js';
-import type { Position, RowImage } from './types.js';
+import type { IndexKey, Indexer, Position, RowImage } from './types.js';
 import { comparePositions } from './types.js';
+
+/** How verification names what it finds. Neither throws: bytes that are no key are shown as hex. */
+export interface KeyNaming {
+  readonly show: (key: Buffer) => string;
+  /** Key of the entity that an index row is of. */
+  readonly entityOf: (part: Buffer, indexKey: Buffer) => Buffer;
+}
 
 /** One row as verification compares it. */
 export interface RowPrint {
@@ -21,12 +29,20 @@ export interface VerifyPage {
   readonly indexMissing: readonly Buffer[];
 }
 
+export interface ExtraIndexRow {
+  readonly part: Buffer;
+  readonly key: Buffer;
+  readonly version: number;
+  readonly entity: Buffer;
+}
+
 const PAGE = 500;
+const AGAIN = 100;
 
 /** The state that a scan reads, standing at `at` or later with all of that applied. */
 async function stateAt(h: ShardHost, at: Position, deadlineMs: number): Promise<ShardState> {
   for (;;) {
-    const state = h.owner ? h.state : (h.replica?.state ?? h.state);
+    const state = heldState(h);
     if (state && comparePositions(state.end, at) >= 0) {
       await state.whenApplied(at);
       return state;
@@ -37,70 +53,126 @@ async function stateAt(h: ShardHost, at: Position, deadlineMs: number): Promise<
   }
 }
 
+/** The owner's state, or the replica's. */
+function heldState(h: ShardHost): ShardState | null {
+  return h.owner ? h.state : (h.replica?.state ?? h.state);
+}
+
+/** Index rows of an entity; none of one whose bytes cannot be read any more (its content differs, and is named so). */
+function indexOf(indexer: Indexer, entity: Buffer): IndexKey[] | null {
+  try {
+    return indexer(entity);
+  } catch {
+    return null;
+  }
+}
+
+interface Asked {
+  readonly at: Position;
+  readonly atUs: number;
+  readonly deadlineMs: number;
+}
+
 /**
  * A page of this platform's rows as the store holds them, at T: memory is asked only for rows that are newer in the
  * store, so that a row changed behind the platform's back shows.
  */
-export async function scanSide(
-  h: ShardHost,
-  r: { at: Position; atUs: number; after: Buffer | null; deadlineMs: number },
-): Promise<VerifyPage> {
+export async function scanSide(h: ShardHost, r: Asked & { after: Buffer | null }): Promise<VerifyPage> {
   const state = await stateAt(h, r.at, r.deadlineMs);
-  const { store, shard, indexer } = state.o;
-  const rows: RowPrint[] = [];
-  const seen: RowImage[] = [];
-  let last: Buffer | null = null;
-  let read = 0;
+  const { store, shard } = state.o;
+  const found: RowImage[] = [];
   let done = true;
   const from = r.after ? Buffer.concat([r.after, Buffer.from([0])]) : null;
-  for await (const stored of store.scanRows(shard, state.generation, { from, to: null, order: 'asc' })) {
-    last = stored.key;
-    const row = stored.version > r.atUs ? state.recent.at(stored.key, r.atUs) : stored;
-    if (row?.entity) {
-      rows.push({ key: row.key, version: row.version, digest: rowDigest(row) });
-      if (row === stored) seen.push(stored);
-    }
-    if (++read >= PAGE) {
+  for await (const stored of store.scanRows(shard, state.generation, { from, to: null, order: 'asc' }))
+    if (found.push(stored) >= PAGE) {
       done = false;
       break;
     }
-  }
-  const missing: Buffer[] = [];
-  const parts = new Map<string, { part: Buffer; want: { key: Buffer; entity: Buffer }[] }>();
-  for (const row of seen)
-    for (const i of row.entity ? indexer(row.entity) : []) {
-      const id = i.part.toString('latin1');
-      const p = parts.get(id) ?? { part: i.part, want: [] };
-      p.want.push({ key: i.key, entity: row.key });
-      parts.set(id, p);
+  return { ...(await printRows(state, found, r.atUs)), last: found.at(-1)?.key ?? null, done };
+}
+
+/** The same for given keys. */
+export async function lookAgain(h: ShardHost, r: Asked & { keys: readonly Buffer[] }): Promise<VerifyPage> {
+  const state = await stateAt(h, r.at, r.deadlineMs);
+  const stored = await state.o.store.getRows(state.o.shard, state.generation, r.keys);
+  const found = stored.filter((row) => row !== null);
+  return { ...(await printRows(state, found, r.atUs)), last: null, done: true };
+}
+
+async function printRows(
+  state: ShardState,
+  found: readonly RowImage[],
+  atUs: number,
+): Promise<Pick<VerifyPage, 'rows' | 'indexMissing'>> {
+  const { store, shard, indexer } = state.o;
+  const rows: RowPrint[] = [];
+  const indexMissing: Buffer[] = [];
+  for (const stored of found) {
+    const row = stored.version > atUs ? state.recent.at(stored.key, atUs) : stored;
+    if (!row?.entity) continue;
+    rows.push({ key: row.key, version: row.version, digest: rowDigest(row) });
+    if (row !== stored) continue;
+    let lacks = false;
+    for (const i of indexOf(indexer, row.entity) ?? []) {
+      const held = await indexRow(state, i);
+      if (!held || (!held.present && held.version <= atUs)) lacks = true;
     }
-  for (const { part, want } of parts.values()) {
-    for (const w of want) {
-      let found = false;
-      for await (const i of store.scanIndex(shard, state.generation, part, {
-        from: w.key,
-        to: Buffer.concat([w.key, Buffer.from([0])]),
-        order: 'asc',
-      }))
-        found = i.present || i.version > r.atUs;
-      if (!found) missing.push(w.entity);
-    }
+    if (lacks) indexMissing.push(row.key);
   }
-  return { rows, last, done, indexMissing: missing };
+  return { rows, indexMissing };
+
+  async function indexRow(s: ShardState, i: IndexKey): Promise<IndexRow | null> {
+    const range = { from: i.key, to: Buffer.concat([i.key, Buffer.from([0])]), order: 'asc' } as const;
+    for await (const held of store.scanIndex(shard, s.generation, i.part, range)) return held;
+    return null;
+  }
 }
 
 const print = (part: Buffer, key: Buffer): string =>
   createHash('sha256').update(part).update('\0').update(key).digest('base64');
 
 /**
- * Present index rows whose entity does not have them, from a scan of all index rows of a shard. Rows that change while
- * it runs may show: what is found is to be looked at again.
+ * Present index rows whose entity does not have them, from a scan of all index rows of a shard. What is found is looked
+ * at again before it is given out: rows may change while the scan runs.
  */
-export async function* extraIndexRows(state: ShardState): AsyncIterable<{ part: Buffer; key: Buffer }> {
+export async function* extraIndexRows(h: ShardHost): AsyncIterable<ExtraIndexRow> {
+  const state = heldState(h);
+  if (!state) throw new NxnwError('NOT_OWNER', `shard ${h.name} is not held here any more`);
   const { store, shard, indexer } = state.o;
   const want = new Set<string>();
-  for await (const row of store.scanRows(shard, state.generation, { from: null, to: null, order: 'asc' }))
-    if (row.entity) for (const i of indexer(row.entity)) want.add(print(i.part, i.key));
-  for await (const i of store.scanAllIndexes(shard, state.generation))
-    if (i.present && !want.has(print(i.part, i.key))) yield { part: i.part, key: i.key };
+  const unreadable = new Set<string>();
+  for await (const row of store.scanRows(shard, state.generation, { from: null, to: null, order: 'asc' })) {
+    if (!row.entity) continue;
+    const index = indexOf(indexer, row.entity);
+    if (!index) unreadable.add(row.key.toString('latin1'));
+    for (const i of index ?? []) want.add(print(i.part, i.key));
+  }
+  let found: ExtraIndexRow[] = [];
+  for await (const i of store.scanAllIndexes(shard, state.generation)) {
+    if (!i.present || want.has(print(i.part, i.key))) continue;
+    const entity = h.o.naming.entityOf(i.part, i.key);
+    if (unreadable.has(entity.toString('latin1'))) continue;
+    found.push({ part: i.part, key: i.key, version: i.version, entity });
+    if (found.length < AGAIN) continue;
+    yield* stillExtra(state, found);
+    found = [];
+  }
+  yield* stillExtra(state, found);
+}
+
+/**
+ * Those of the index rows that are no part of a change under way. Index rows are written before their row: once what
+ * was pending is applied, a row read before its index row shows every index row that it should have.
+ */
+async function* stillExtra(state: ShardState, found: readonly ExtraIndexRow[]): AsyncIterable<ExtraIndexRow> {
+  const { store, shard, indexer } = state.o;
+  await state.whenApplied(state.end);
+  for (const f of found) {
+    const [row] = await store.getRows(shard, state.generation, [f.entity]);
+    const index = row?.entity ? indexOf(indexer, row.entity) : [];
+    if (!index || index.some((i) => i.part.equals(f.part) && i.key.equals(f.key))) continue;
+    const range = { from: f.key, to: Buffer.concat([f.key, Buffer.from([0])]), order: 'asc' } as const;
+    for await (const i of store.scanIndex(shard, state.generation, f.part, range))
+      if (i.present && i.version === f.version) yield f;
+  }
 }

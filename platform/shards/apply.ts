@@ -1,0 +1,38 @@
+import type { IndexRow } from '../stores/port.js';
+import type { LogRow } from './entry.js';
+import type { IndexKey, Indexer, RowImage } from './types.js';
+
+/** What a batch of log rows makes of the store's rows. */
+export interface Applied {
+  readonly rows: RowImage[];
+  readonly index: IndexRow[];
+}
+
+const k = (b: Buffer): string => b.toString('latin1');
+
+/**
+ * Pure: rows and index rows to put, from log rows in log order and the stored rows of their keys (C8). Index rows of
+ * versions in between are put too, so that a read at a T between them finds its candidates.
+ */
+export function applyRows(
+  log: readonly LogRow[],
+  stored: ReadonlyMap<string, RowImage | null>,
+  indexer: Indexer,
+): Applied {
+  const now = new Map(stored);
+  const index = new Map<string, IndexRow>();
+  const rows = new Map<string, RowImage>();
+  const put = (i: IndexKey, version: number, present: boolean) =>
+    index.set(`${k(i.part)}\u0000${k(i.key)}`, { ...i, version, present });
+  for (const row of log) {
+    const old = now.get(k(row.key)) ?? null;
+    // a scanned row may be newer than the entry that is redone (C10)
+    if (old && old.version > row.version) continue;
+    if (old?.entity) for (const i of indexer(old.entity)) put(i, row.version, false);
+    if (row.entity) for (const i of indexer(row.entity)) put(i, row.version, true);
+    now.set(k(row.key), row);
+    const { key, version, createdUs, updatedUs, entity } = row;
+    rows.set(k(key), { key, version, createdUs, updatedUs, entity });
+  }
+  return { rows: [...rows.values()], index: [...index.values()] };
+}
