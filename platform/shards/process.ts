@@ -42,15 +42,21 @@ const LOADS_AT_ONCE = 2;
 const LEASE_POLL_MS = 10;
 
 /** Wall clock that never runs backwards within the process: microseconds since 1970 (slewed, never jumped). */
-export function steadyClock(): () => number {
-  const offset = Date.now() - performance.now();
-  let drift = 0;
+export function steadyClock(
+  wallMs: () => number = Date.now,
+  monoMs: () => number = () => performance.now(),
+): () => number {
+  let lastMono = monoMs();
+  let now = wallMs();
   return () => {
-    const mono = performance.now() + offset + drift;
-    const off = Date.now() - mono;
-    // a step of the wall clock is taken over slowly: at most one part in a hundred of the time that passes
-    if (Math.abs(off) > 1) drift += Math.sign(off) * Math.min(Math.abs(off), 0.01);
-    return Math.floor((performance.now() + offset + drift) * 1000);
+    const mono = monoMs();
+    const passed = Math.max(0, mono - lastMono);
+    lastMono = mono;
+    now += passed;
+    // a step of the wall clock is taken over slowly: by a hundredth of the time that passes
+    const off = wallMs() - now;
+    now += Math.sign(off) * Math.min(Math.abs(off), passed / 100);
+    return Math.floor(now * 1000);
   };
 }
 
