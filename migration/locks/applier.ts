@@ -33,8 +33,8 @@ export interface Look {
 
 export interface Looked {
   readonly path: string;
-  /** On either side. */
-  readonly hasChildren: boolean;
+  /** On both sides together. */
+  readonly children: number;
   /** True if children were ever created on either side: sequence numbers count. */
   readonly drewNumbers: boolean;
   readonly dataBytes: number;
@@ -100,7 +100,7 @@ export class Applier {
         if (change) changes.push(change);
         looked.push({
           path: l.path,
-          hasChildren: (from?.stat.numChildren ?? 0) + (to?.stat.numChildren ?? 0) > 0,
+          children: (from?.stat.numChildren ?? 0) + (to?.stat.numChildren ?? 0),
           drewNumbers: (from?.stat.cversion ?? 0) !== 0 || (to?.stat.cversion ?? 0) !== 0,
           dataBytes: (from?.data?.length ?? 0) + (to?.data?.length ?? 0),
           changed: change !== null,

@@ -165,7 +165,7 @@ export class Passes {
     for (const l of seen.looked) {
       this.stuck.delete(l.path);
       if (l.changed && walk.kind === 'scrub' && !this.dirty.has(l.path)) this.repairs++;
-      if (l.hasChildren) walk.nodes.enter(l.path);
+      if (l.children > 0) walk.nodes.enter(l.path, l.children);
       else if (l.drewNumbers) ends.push(l.path);
     }
     this.fitChunk(seen.looked);

@@ -64,7 +64,8 @@ export async function* differences(
     const compared = await Promise.all(
       paths.map(async (path) => {
         const [from, to] = await Promise.all([readNode(s.from, path), readNode(s.to, path)]);
-        if ((from?.stat.numChildren ?? 0) + (to?.stat.numChildren ?? 0) > 0) walk.enter(path);
+        const children = (from?.stat.numChildren ?? 0) + (to?.stat.numChildren ?? 0);
+        if (children > 0) walk.enter(path, children);
         return compareNode(path, from, to, s);
       }),
     );

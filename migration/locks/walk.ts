@@ -3,6 +3,8 @@ import type { ZooKeeper } from '@nxnw/platform/locks/client';
 import { childOf } from './nodes.js';
 
 const LISTS_IN_FLIGHT = 64;
+/** Names listed at one time, unless a single node has more children. */
+const NAMES_IN_FLIGHT = 8192;
 
 /** A node met by a walk, or a node below which everything was met. */
 export type WalkItem =
@@ -15,7 +17,7 @@ export type WalkItem =
  */
 export class Walk {
   /** Nodes whose children are to be listed, and ends to be told afterwards; the last comes first. */
-  private readonly stack: { path: string; listed: boolean }[] = [];
+  private readonly stack: { path: string; listed: boolean; children: number }[] = [];
   private items: WalkItem[] = [];
   private at = 0;
   /** Nodes handed out, and known to exist: the basis of progress. */
@@ -31,8 +33,9 @@ export class Walk {
     this.discovered = roots.length;
   }
 
-  enter(path: string): void {
-    this.stack.push({ path, listed: false });
+  /** `children` = about how many the node has. */
+  enter(path: string, children: number): void {
+    this.stack.push({ path, listed: false, children });
   }
 
   /** Has a node looked at again, with everything below it. */
@@ -59,13 +62,19 @@ export class Walk {
   private async list(): Promise<void> {
     const listed = this.stack.at(-1)?.listed === true;
     const top: string[] = [];
-    while (top.length < LISTS_IN_FLIGHT && this.stack.at(-1)?.listed === listed) top.push(this.stack.pop()?.path ?? '');
+    for (let names = 0; top.length < LISTS_IN_FLIGHT && names < NAMES_IN_FLIGHT;) {
+      const next = this.stack.at(-1);
+      if (next?.listed !== listed) break;
+      this.stack.pop();
+      top.push(next.path);
+      if (!listed) names += next.children;
+    }
     this.at = 0;
     if (listed) {
       this.items = top.map((end) => ({ end }));
       return;
     }
-    for (const path of top) this.stack.push({ path, listed: true });
+    for (const path of top) this.stack.push({ path, listed: true, children: 0 });
     const lists = await Promise.all(
       top.map((dir) => Promise.all([childNames(this.from, dir), childNames(this.to, dir)])),
     );
