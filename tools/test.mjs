@@ -4,9 +4,10 @@
  * failed.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { endLeftOver } from './leftover.mjs';
 import { loadTools, prepare, root } from './start.mjs';
 import { SUITES } from './suites.mjs';
 
@@ -16,46 +17,56 @@ const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 /** After its last test a suite has this long to end; then something is left open, and that is a failure. */
 const ENDING_MS = 30_000;
 
+/** Leaders of the process groups that run now; a signal to this program ends them all. */
+const children = new Set();
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    children.forEach(kill);
+    process.exit(130);
+  });
+
+function kill(child) {
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch (e) {
+    if (e.code !== 'ESRCH') throw e;
+  }
+}
+
 /**
  * Runs node to its end, at most limitMs, and at most ENDING_MS beyond the moment at which `doneFile` is there; kills its
  * whole process group after that. Answers the exit code.
+ * @param {{env?: object, limitMs: number, doneFile?: string, out?: {text: string}}} o out: takes the output, which is
+ * shown as it comes without it
  */
-function node(args, env, limitMs, doneFile) {
+function node(args, { env = {}, limitMs, doneFile, out }) {
+  const write = (text) => (out ? (out.text += text) : process.stdout.write(text));
   return new Promise((done) => {
+    const how = out ? 'pipe' : 'inherit';
     const child = spawn(process.execPath, args, {
       cwd: root,
       env: { ...process.env, ...env },
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: ['ignore', how, how],
       detached: true,
     });
-    const kill = () => {
-      try {
-        process.kill(-child.pid, 'SIGKILL');
-      } catch (e) {
-        if (e.code !== 'ESRCH') throw e;
-      }
-    };
+    children.add(child);
+    if (out) for (const s of [child.stdout, child.stderr]) s.setEncoding('utf8').on('data', write);
     const late = setTimeout(() => {
-      process.stdout.write(`\nnot done after ${seconds(limitMs)}: killed\n`);
-      kill();
+      write(`\nnot done after ${seconds(limitMs)}: killed\n`);
+      kill(child);
     }, limitMs);
     let doneMs = 0;
     const ending = setInterval(() => {
       if (doneMs === 0 && doneFile !== undefined && existsSync(doneFile)) doneMs = Date.now();
       if (doneMs === 0 || Date.now() < doneMs + ENDING_MS) return;
       clearInterval(ending);
-      process.stdout.write(`\nall tests are over, and ${seconds(ENDING_MS)} later something is still open: killed\n`);
-      kill();
+      write(`\nall tests are over, and ${seconds(ENDING_MS)} later something is still open: killed\n`);
+      kill(child);
     }, 500);
-    const stop = () => {
-      kill();
-      process.exit(130);
-    };
-    process.once('SIGINT', stop).once('SIGTERM', stop);
     child.once('close', (code) => {
       clearTimeout(late);
       clearInterval(ending);
-      process.removeListener('SIGINT', stop).removeListener('SIGTERM', stop);
+      children.delete(child);
       done(code ?? 1);
     });
   });
@@ -70,11 +81,13 @@ function testFiles(suite) {
     .map((f) => join('test', 'dist', suite, f.replace(/\.ts$/, '.js')));
 }
 
-async function runSuite(suite) {
+/** Runs a suite in a temporary folder of its own, which also tells what belongs to it: nothing of it may stay. */
+async function runSuite(suite, out) {
+  const write = (text) => (out ? (out.text += text) : process.stdout.write(text));
   const files = testFiles(suite.name);
-  if (files.length === 0) return { name: suite.name, passes: 0, failures: 0, pending: 0, ms: 0 };
-  process.stdout.write(`\n== ${suite.name} (${files.length} files)\n`);
+  write(`\n== ${suite.name} (${files.length} files)\n`);
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-test-'));
+  chmodSync(dir, 0o755); // some servers give up root
   const stats = join(dir, 'stats.json');
   const began = Date.now();
   const code = await node(
@@ -84,21 +97,35 @@ async function runSuite(suite) {
       ...['--reporter', join(root, 'tools', 'mocha-reporter.cjs'), '--timeout', String(suite.timeoutMs)],
       ...files,
     ],
-    { NXNW_TEST_STATS: stats },
-    suite.limitMs,
-    stats,
+    { env: { NXNW_TEST_STATS: stats, TMPDIR: dir }, limitMs: suite.limitMs, doneFile: stats, out },
   );
   const result = existsSync(stats) ? JSON.parse(readFileSync(stats, 'utf8')) : { passes: 0, failures: 0, pending: 0 };
-  rmSync(dir, { recursive: true, force: true });
   // A suite that broke down outside its tests (a file that does not load, killed at its limit) is one failure.
   if (code !== 0 && result.failures === 0) result.failures = 1;
+  const left = await endLeftOver(dir);
+  if (left.length > 0) {
+    result.failures++;
+    write(`\nleft running by ${suite.name}, killed:\n${left.map((p) => `  ${p}\n`).join('')}`);
+  }
+  rmSync(dir, { recursive: true, force: true });
   return { name: suite.name, ...result, ms: Date.now() - began };
+}
+
+/** Runs it with its output held back until `show`, so that something else can run beside it. */
+function held(run) {
+  const out = { text: '' };
+  const result = run(out);
+  return async () => {
+    const r = await result;
+    process.stdout.write(out.text);
+    return r;
+  };
 }
 
 async function check(name, args, limitMs) {
   process.stdout.write(`\n== ${name}\n`);
   const began = Date.now();
-  const code = await node(args, {}, limitMs);
+  const code = await node(args, { limitMs });
   return { name, passes: code === 0 ? 1 : 0, failures: code === 0 ? 0 : 1, pending: 0, ms: Date.now() - began };
 }
 
@@ -115,11 +142,14 @@ async function main(wanted) {
   const tools = new Set(suites.flatMap((s) => (s.tools.includes('all') ? TOOL_NAMES : s.tools)));
   await ensureTools([...tools]);
   const results = [{ name: 'types', passes: typed ? 1 : 0, failures: typed ? 0 : 1, pending: 0, ms: 0 }];
+  const beside = suites.filter((s) => s.beside).map((s) => held((out) => runSuite(s, out)));
   if (runs('lint')) {
     results.push(await check('lint', [bin('eslint', 'bin', 'eslint.js'), '--max-warnings', '0', '.'], 10 * 60_000));
     results.push(await check('format', [bin('prettier', 'bin', 'prettier.cjs'), '--check', '.'], 5 * 60_000));
   }
-  for (const suite of suites) results.push(await runSuite(suite));
+  for (const suite of suites.filter((s) => s.alone !== true && s.beside !== true)) results.push(await runSuite(suite));
+  for (const show of beside) results.push(await show());
+  for (const suite of suites.filter((s) => s.alone === true)) results.push(await runSuite(suite));
 
   process.stdout.write('\n');
   for (const r of results)
