@@ -76,10 +76,12 @@ class Places {
     return (await this.lookup(this.ds, trace, [id]))[0];
   }
 
-  /** Runs `body` in a transaction and commits; `body` answers what the client gets. */
+  /**
+   * Runs `body` in a transaction and commits; `body` answers what the client gets. The transaction begins with its
+   * first look-up, which saves a call.
+   */
   async transact(trace, body, options = {}) {
     const tx = this.ds.transaction(options);
-    await readCall(trace, (gaxOptions) => tx.run({ gaxOptions }));
     let answer;
     try {
       answer = await body(tx);

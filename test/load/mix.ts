@@ -26,8 +26,8 @@ const TEXT = 'Greetings from a traveller who was here and liked it. ';
 const MIX: readonly (readonly [number, (m: Mix, nonce: string) => Draft | null])[] = [
   [38, (m) => m.get()],
   [4, (m) => m.book()],
-  [4, (m) => m.byCountry()],
-  [3, (m) => m.byPopulation()],
+  [3, (m) => m.byCountry()],
+  [2, (m) => m.byPopulation()],
   [5, (m) => m.noteGet()],
   [12, (m, n) => m.sign(n)],
   [4, (m, n) => m.signShared(n)],
