@@ -111,7 +111,7 @@ export class Applier {
       if (r.status === 'fulfilled') continue;
       const e: unknown = r.reason;
       if (isUnknown(e) || !(e instanceof NxnwError)) throw e;
-      refused.push({ change: { path: looks[i]?.path ?? '', ops: [] }, error: e });
+      refused.push({ change: { path: looks[i]?.path ?? '', ops: [], creates: false }, error: e });
     }
     return { looked, changes, refused, alone: new Set(looks.filter((l) => l.alone).map((l) => l.path)) };
   }

@@ -67,10 +67,26 @@ export class Mirror {
     if (this.mode === mode) return;
     this.mode = mode;
     this.distrust();
-    const turnEnded = () => true;
-    await this.conditions.until(turnEnded, deadlineMs, () => this.tooSlow(deadlineMs));
+    await this.turnOfLoop(deadlineMs);
     this.passes.clear();
     this.distrust();
+  }
+
+  /**
+   * With `on`, only what events tell of is overwritten or removed at the receiver: there is no scrub, and a full
+   * compare only creates what is missing. For the time in which both sides are written.
+   */
+  async setGentle(on: 'on' | 'off', deadlineMs: number): Promise<void> {
+    this.passes.gentle = on === 'on';
+    if (on === 'off') return;
+    await this.turnOfLoop(deadlineMs);
+    this.passes.dropScrub();
+  }
+
+  /** Resolves when what the loop is doing has ended. */
+  private turnOfLoop(deadlineMs: number): Promise<void> {
+    const done = () => true;
+    return this.conditions.until(done, deadlineMs, () => this.tooSlow(deadlineMs));
   }
 
   pause(): void {
@@ -145,7 +161,7 @@ export class Mirror {
       busy = true;
       await passes.settleDue();
     }
-    if (this.o.scrubNodesPerS > 0 && !this.fullNeeded) passes.startScrub();
+    if (this.o.scrubNodesPerS > 0 && !this.fullNeeded && !passes.gentle) passes.startScrub();
     return busy;
   }
 

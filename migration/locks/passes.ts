@@ -35,6 +35,8 @@ export class Passes {
   progress: Progress = { done: 0, total: 0, ratePerS: 0 };
   /** Entries taken from `dirty` and not done yet. */
   working: Dirty[] = [];
+  /** The receiver is written by its own clients already: walks only create what is missing there. */
+  gentle = false;
   private walk: { readonly nodes: Walk; readonly kind: WalkKind; readonly startedMs: number } | null = null;
   /** The walk's last chunk, written while the next one is read. */
   private writing: Promise<Refused[]> | null = null;
@@ -68,6 +70,10 @@ export class Passes {
     return this.walk?.kind === 'scrub' ? this.scrubAtMs - performance.now() : null;
   }
 
+  dropScrub(): void {
+    if (!this.walksFast) this.walk = null;
+  }
+
   dropWalk(): void {
     this.walk = null;
   }
@@ -86,6 +92,7 @@ export class Passes {
     this.dirty.clear();
     this.counters.clear();
     this.walk = null;
+    this.gentle = false;
   }
 
   /** Brings both servers up to date, measures their clocks and begins to compare everything. */
@@ -157,7 +164,8 @@ export class Passes {
       if (item.end === undefined) looks.push({ path: item.path, onTo: item.onTo, alone: false });
       else ends.push(item.end);
     }
-    const seen = await this.applier.look(looks);
+    const all = await this.applier.look(looks);
+    const seen = this.gentle ? { ...all, changes: all.changes.filter((c) => c.creates) } : all;
     await this.finishWriting();
     this.writing = this.applier.write(seen);
     // Awaited later; a failure must not count as unheard until then.

@@ -18,6 +18,8 @@ export interface Change {
   data?: { readonly data: Buffer | null; readonly version: number };
   /** Afterwards, by itself (a multi cannot set ACLs), if the ACL still has this version. */
   acl?: { readonly acl: readonly Acl[]; readonly version: number };
+  /** True if the receiver has no such node. */
+  readonly creates: boolean;
   /** The node and everything below it is to go. */
   remove?: 'subtree';
   /** What the change does to the table of marks. */
@@ -41,11 +43,11 @@ export function planNode(
 ): Change | null {
   const marked = marks.owner(path);
   if (from === null) {
-    if (to === null) return marked === undefined ? null : { path, ops: marks.unmarkOps(path), mark: 'gone' };
+    if (to === null) return marked === undefined ? null : { path, ops: marks.unmarkOps(path), creates: false, mark: 'gone' };
     if (to.kind === 'ephemeral') return null;
-    return { path, ops: [], remove: 'subtree', ...(marked === undefined ? {} : { mark: 'gone' as const }) };
+    return { path, ops: [], creates: false, remove: 'subtree', ...(marked === undefined ? {} : { mark: 'gone' as const }) };
   }
-  const change: Change = { path, ops: [] };
+  const change: Change = { path, ops: [], creates: to === null };
   const owned = from.kind === 'ephemeral';
   // An ephemeral of the receiver's own sessions gives way.
   const replace = to?.kind === 'ephemeral';
@@ -98,5 +100,5 @@ export function planDrain(
   if (owner === undefined || (from !== null && ownerOf(from) === owner)) return null;
   const removable = to?.kind === 'persistent' && to.stat.numChildren === 0;
   const remove: MultiOp[] = removable ? [{ op: 'remove', path }] : [];
-  return { path, ops: [...remove, ...marks.unmarkOps(path)], mark: 'gone' };
+  return { path, ops: [...remove, ...marks.unmarkOps(path)], creates: false, mark: 'gone' };
 }

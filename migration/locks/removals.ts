@@ -38,7 +38,7 @@ export async function planRemovals(
     .reverse()
     .filter((path) => !kept.has(path) && !planned.has(path))
     .map((path) => {
-      const change: Change = { path, ops: [{ op: 'remove', path }, ...marks.unmarkOps(path)] };
+      const change: Change = { path, ops: [{ op: 'remove', path }, ...marks.unmarkOps(path)], creates: false };
       if (marks.has(path)) change.mark = 'gone';
       return change;
     });

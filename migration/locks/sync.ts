@@ -90,6 +90,7 @@ export class LockSync {
   private readonly mirrors: Readonly<Record<Direction, Mirror>>;
   private readonly started = new Set<Direction>();
   private direction: Direction = 'forward';
+  private prepared = false;
   private turning: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -169,21 +170,50 @@ export class LockSync {
   }
 
   /**
+   * To be called before the receiving side's applications begin to write: what they write from now on stays, unless
+   * the other side changes the same node. Before it, changed ACLs are waited for. `turn` ends it, or `abandonTurn`.
+   */
+  prepareTurn(deadlineMs: number): Promise<void> {
+    return this.inTurn(() => this.prepare(deadlineMs));
+  }
+
+  /** The receiver is made exactly like the source again. */
+  abandonTurn(deadlineMs: number): Promise<void> {
+    return this.inTurn(async () => {
+      this.prepared = false;
+      await this.mirrors[this.direction].setGentle('off', deadlineMs);
+    });
+  }
+
+  /**
    * Waits until the receiver has everything, then the other side follows: what is written at the side that was left
    * from then on is undone there, but for ephemerals of its own sessions. Their copies go as they go. Can be repeated.
    */
-  async turn(to: Direction, deadlineMs: number): Promise<void> {
-    const before = this.turning;
-    const turn = before.then(() => this.turnOnce(to, deadlineMs));
-    this.turning = turn.catch(() => undefined);
-    await turn;
+  turn(to: Direction, deadlineMs: number): Promise<void> {
+    return this.inTurn(() => this.turnOnce(to, deadlineMs));
+  }
+
+  private async inTurn(act: () => Promise<void>): Promise<void> {
+    const mine = this.turning.then(act);
+    this.turning = mine.catch(() => undefined);
+    await mine;
+  }
+
+  private async prepare(deadlineMs: number): Promise<void> {
+    if (this.prepared) return;
+    const mirror = this.mirrors[this.direction];
+    const endMs = performance.now() + deadlineMs;
+    await mirror.caughtUp('acls', deadlineMs);
+    await mirror.setGentle('on', endMs - performance.now());
+    this.prepared = true;
   }
 
   private async turnOnce(to: Direction, deadlineMs: number): Promise<void> {
     if (this.direction === to) return;
     const endMs = performance.now() + deadlineMs;
     const from = this.direction;
-    await this.mirrors[from].caughtUp('events', deadlineMs);
+    await this.prepare(deadlineMs);
+    await this.mirrors[from].caughtUp('events', endMs - performance.now());
     await this.target.zk.createRecursive(this.statePath);
     await this.target.zk
       .multi([
@@ -194,6 +224,7 @@ export class LockSync {
         throw this.target.fence.failed(e) ? this.target.fence.error(e) : e;
       });
     this.direction = to;
+    this.prepared = false;
     await this.run(from, 'drain', endMs - performance.now());
     await this.run(to, 'follow', endMs - performance.now());
   }

@@ -326,6 +326,31 @@ describe('the lock sync', () => {
     assert.deepEqual(errors, []);
   });
 
+  it('keeps what N2 wrote before the turn, and ACLs that N1 changed before it', async () => {
+    await a.createRecursive('/apps/shop/p');
+    await a.create('/apps/shop/both', Buffer.from('n1'));
+    const relay = await Relay.start(n1, '127.34.3.5');
+    const { sync } = await start({ source: { ...superOf(n1), servers: relay.servers }, scrubNodesPerS: 5000 });
+    await sync.caughtUp('events', 15_000);
+    await a.setAcl('/apps/shop/p', BOB);
+    await sync.prepareTurn(15_000);
+    await b.create('/apps/shop/n2', null);
+    await b.set('/apps/shop/both', Buffer.from('n2'));
+    await a.create('/apps/shop/n1', null);
+    const compares = sync.status().fullCompares;
+    relay.break();
+    relay.heal();
+    await eventually('compared again', () => sync.status().fullCompares > compares);
+    await sync.turn('reverse', 15_000);
+    await sync.caughtUp('events', 15_000);
+    for (const zk of [a, b]) {
+      assert.deepEqual((await zk.children('/apps/shop')).names.sort(), ['both', 'n1', 'n2', 'p']);
+      assert.equal(await text(zk, '/apps/shop/both'), 'n2');
+      assert.deepEqual((await zk.getAcl('/apps/shop/p')).acl, BOB);
+    }
+    await relay.close();
+  });
+
   it('keeps the direction over a restart, and releases copies whose owners never went', async () => {
     await a.createRecursive('/apps/shop');
     const first = await start();
