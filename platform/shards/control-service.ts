@@ -60,14 +60,14 @@ async function sidesNow(p: ShardProcess, shard: ShardId, deadlineMs: number): Pr
   for (;;) {
     const status = await ask<ShardStatus>(p, 'here', 'status', shard, {}, deadlineMs);
     const from = status.authority === p.platform ? 'here' : 'peer';
+    const soonMs = Math.min(deadlineMs, p.nowMs() + 1000);
     try {
-      const { at } = await p.router.askSide<{ at: Position }>(from, 'digestNow', shard, { shard }, p.nowMs());
-      const { atUs } = await p.router.askSide<{ atUs: number }>(from, 'timeOf', shard, { shard, at }, p.nowMs());
+      const { at } = await ask<{ at: Position }>(p, from, 'digestNow', shard, {}, soonMs);
+      const { atUs } = await ask<{ atUs: number }>(p, from, 'timeOf', shard, { at }, soonMs);
       return { from, to: from === 'here' ? 'peer' : 'here', at, atUs };
     } catch (e) {
       // it is being handed over: the next status tells where it is
-      if (!hasCode(e, 'NOT_OWNER') || p.nowMs() >= deadlineMs) throw e;
-      await new Promise<void>((ok) => setTimeout(ok, 100));
+      if (!hasCode(e, 'NOT_OWNER', 'DEADLINE_EXCEEDED') || p.nowMs() >= deadlineMs) throw e;
     }
   }
 }

@@ -44,18 +44,30 @@ export async function openDoor(
     ...options,
   });
   const endpoint = `${host}:${await door.listen(`${host}:0`)}`;
-  const raw = new Client(endpoint, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const raw = callDoor(endpoint);
   return {
     door,
     endpoint,
     shards,
     errors,
-    call: <T>(method: string, request: object) => unary<T>(raw, method, request),
+    call: (method, request) => raw.call(method, request),
     close: async () => {
       raw.close();
       await door.close();
     },
   };
+}
+
+export interface DoorCalls {
+  /** Calls a method with a plain request; the decoded answer. */
+  call<T>(method: string, request: object): Promise<T>;
+  close(): void;
+}
+
+/** Calls of the API, of project `shop`, at a door wherever it is. */
+export function callDoor(endpoint: string): DoorCalls {
+  const raw = new Client(endpoint, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  return { call: (method, request) => unary(raw, method, request), close: () => raw.close() };
 }
 
 function unary<T>(client: Client, method: string, request: object): Promise<T> {

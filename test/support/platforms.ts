@@ -6,6 +6,7 @@ import { indexer } from '@nxnw/platform/datastore/indexes';
 import { encodeKey, groupOf, kindOf } from '@nxnw/platform/datastore/keys';
 import type { Key } from '@nxnw/platform/datastore/keys';
 import { keyMessage } from '@nxnw/platform/datastore/messages';
+import { naming } from '@nxnw/platform/datastore/naming';
 import { entityCodec } from '@nxnw/platform/datastore/proto';
 import { queryEngine } from '@nxnw/platform/datastore/query/engine';
 import { shardOf } from '@nxnw/platform/datastore/token';
@@ -66,7 +67,7 @@ export async function startPlatform(o: TestPlatformOptions): Promise<TestPlatfor
     const port = await freePort(o.ip);
     const process = await ShardProcess.start({
       platform: o.id, process: name, boot: randomBytes(4).toString('hex'), endpoint: `${o.ip}:${port}`, zk, store, tls, indexer,
-      engine: queryEngine, apps: [{ id: o.app, shards: o.shards, origin: o.origin }], log,
+      engine: queryEngine, naming, apps: [{ id: o.app, shards: o.shards, origin: o.origin }], log,
     }); // prettier-ignore
     process.serve(server);
     await server.listen(`${o.ip}:${port}`, tls);
