@@ -2,8 +2,6 @@
 import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What ends by itself (a killed engine's provider, a socket's last answer) has this long. */
-const GRACE_MS = 15_000;
 const POLL_MS = 200;
 
 function read(get) {
@@ -27,9 +25,9 @@ function belongingTo(dir) {
     });
 }
 
-/** Waits until none is left, and kills what is left after that; answers a line for each. */
-export async function endLeftOver(dir) {
-  const until = Date.now() + GRACE_MS;
+/** Waits until none is left, at most graceMs, and kills what is left then; answers a line for each. */
+export async function endLeftOver(dir, { graceMs }) {
+  const until = Date.now() + graceMs;
   let left = belongingTo(dir);
   for (; left.length > 0 && Date.now() < until; left = belongingTo(dir)) await sleep(POLL_MS);
   for (const { pid } of left)

@@ -16,12 +16,19 @@ const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
 /** After its last test a suite has this long to end; then something is left open, and that is a failure. */
 const ENDING_MS = 30_000;
+/** What ends by itself behind its suite (a killed engine's provider) has this long. */
+const GRACE_MS = 15_000;
 
-/** Leaders of the process groups that run now; a signal to this program ends them all. */
+/** Leaders of the process groups that run now, and the suites' folders; a signal to this program ends all of both. */
 const children = new Set();
+const folders = new Set();
 for (const signal of ['SIGINT', 'SIGTERM'])
-  process.once(signal, () => {
+  process.once(signal, async () => {
     children.forEach(kill);
+    for (const dir of folders) {
+      await endLeftOver(dir, { graceMs: 0 });
+      rmSync(dir, { recursive: true, force: true });
+    }
     process.exit(130);
   });
 
@@ -87,6 +94,7 @@ async function runSuite(suite, out) {
   const files = testFiles(suite.name);
   write(`\n== ${suite.name} (${files.length} files)\n`);
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-test-'));
+  folders.add(dir);
   chmodSync(dir, 0o755); // some servers give up root
   const stats = join(dir, 'stats.json');
   const began = Date.now();
@@ -102,12 +110,13 @@ async function runSuite(suite, out) {
   const result = existsSync(stats) ? JSON.parse(readFileSync(stats, 'utf8')) : { passes: 0, failures: 0, pending: 0 };
   // A suite that broke down outside its tests (a file that does not load, killed at its limit) is one failure.
   if (code !== 0 && result.failures === 0) result.failures = 1;
-  const left = await endLeftOver(dir);
+  const left = await endLeftOver(dir, { graceMs: GRACE_MS });
   if (left.length > 0) {
     result.failures++;
     write(`\nleft running by ${suite.name}, killed:\n${left.map((p) => `  ${p}\n`).join('')}`);
   }
   rmSync(dir, { recursive: true, force: true });
+  folders.delete(dir);
   return { name: suite.name, ...result, ms: Date.now() - began };
 }
 
