@@ -76,6 +76,7 @@ export class CassandraSession {
     const session = new CassandraSession(client);
     try {
       await client.connect();
+      closeReplacedHosts(client);
       return session;
     } catch (e) {
       await client.shutdown().catch(() => undefined); // the error that counts is the first
@@ -175,6 +176,21 @@ export class CassandraSession {
       throw storeError(e);
     }
   }
+}
+
+/**
+ * After an outage of all nodes the driver (4.10) puts new hosts in the places of the old ones and leaves the old ones'
+ * pools connecting for ever, also after its own shutdown. This closes a host when another takes its place.
+ */
+function closeReplacedHosts({ hosts }: Client): void {
+  const set: unknown = Reflect.get(hosts, 'set');
+  if (typeof set !== 'function') return;
+  Reflect.set(hosts, 'set', (address: string, host: Host) => {
+    const old = hosts.get(address);
+    set.call(hosts, address, host);
+    const shutdown: unknown = old === undefined || old === host ? undefined : Reflect.get(old, 'shutdown');
+    if (typeof shutdown === 'function') shutdown.call(old, false);
+  });
 }
 
 export function applied(result: types.ResultSet): { applied: boolean; row: types.Row } {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { openStore } from '@nxnw/platform/stores/index';
 import { startCassandra, type TestServer } from '../support/servers.js';
 import { storeContract } from './store-contract.js';
+import { Writer } from './store-processes.js';
 
 const ip = '127.32.0.10';
 const config = { kind: 'cassandra', contactPoints: [ip], requestTimeoutMs: 20_000 };
@@ -45,6 +46,23 @@ describe('store cassandra that cannot be trusted or reached', function () {
     await impatient.close();
     await store.close();
     await periodic.stop();
+  });
+
+  it('is found again after an outage, and leaves nothing running when it is closed', async () => {
+    const node = await startCassandra({ ip: '127.32.0.13' });
+    const outlive = { kind: 'cassandra', contactPoints: [node.ip] };
+    const store = await openStore(outlive);
+    await store.ensureApp('shop', 1);
+    await store.close();
+    const user = new Writer({ outlive, app: 'shop' });
+    await user.ready();
+    await node.kill('SIGKILL');
+    await new Promise((later) => setTimeout(later, 1000)); // the driver's own reaction to the outage
+    await node.restart();
+    user.go();
+    await user.finished();
+    assert.equal(user.child.exitCode, 0);
+    await node.stop();
   });
 
   it('says which addresses it could not reach', async () => {

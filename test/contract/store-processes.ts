@@ -21,8 +21,13 @@ export class Writer {
   private wake = (): void => undefined;
   private readonly closed: Promise<unknown>;
 
-  constructor(job: WriterJob | { readonly hold: string }) {
-    const args = 'hold' in job ? ['hold', job.hold] : ['append', JSON.stringify(job)];
+  constructor(job: WriterJob | { readonly hold: string } | { readonly outlive: unknown; readonly app: string }) {
+    const args =
+      'hold' in job
+        ? ['hold', job.hold]
+        : 'outlive' in job
+          ? ['outlive', JSON.stringify(job.outlive), job.app]
+          : ['append', JSON.stringify(job)];
     this.child = spawn(process.execPath, [join(__dirname, 'store-writer.js'), ...args], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });

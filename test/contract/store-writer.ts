@@ -40,17 +40,35 @@ async function hold(path: string): Promise<void> {
   await env.write(() => process.kill(process.pid, 'SIGSTOP'));
 }
 
+/** Uses a store again and again until it answers after an outage, closes it, and has nothing more to do. */
+async function outlive(config: unknown, app: string): Promise<void> {
+  const store = await openStore(config);
+  say('ready');
+  await once(process.stdin, 'data');
+  process.stdin.destroy();
+  for (let up = false; !up; await new Promise((later) => setTimeout(later, 100))) {
+    up = await store.lastEpoch({ app, index: 0 }).then(
+      () => true,
+      () => false,
+    );
+  }
+  await store.close();
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+async function main([what = '', argument = '', app = '']: readonly string[]): Promise<void> {
+  if (what === 'hold') return hold(argument);
+  if (what === 'outlive') return outlive(JSON.parse(argument), app);
+  await append(argument);
+  process.exit(0);
+}
+
 if (require.main === module) {
-  const [what = '', argument = ''] = process.argv.slice(2);
-  (what === 'hold' ? hold(argument) : append(argument)).then(
-    () => process.exit(0),
-    (e: unknown) => {
-      say(JSON.stringify({ error: String(e) }));
-      process.exit(1);
-    },
-  );
+  main(process.argv.slice(2)).catch((e: unknown) => {
+    say(JSON.stringify({ error: String(e) }));
+    process.exit(1);
+  });
 }
