@@ -21,6 +21,8 @@ export interface CountersOptions extends Sides {
    * is raised too far.
    */
   readonly pending: (path: string) => number;
+  /** False while the receiver's own clients write: then no node is made anew. */
+  readonly mayMakeAnew: () => boolean;
   /** How far the source's clock is before the receiver's, in milliseconds, at least. */
   readonly clockAheadMs: () => number;
 }
@@ -85,7 +87,7 @@ export class Counters {
       this.ahead.delete(path);
       if (source === null || mine === null) continue;
       const gap = nextSequence(source) - nextSequence(mine);
-      if (gap < 0 && this.isYounger(source, mine)) anew.push(path);
+      if (gap < 0 && this.o.mayMakeAnew() && this.isYounger(source, mine)) anew.push(path);
       else if (gap < 0 && this.ahead.size < MAX_AHEAD) this.ahead.add(path);
       else if (gap > pending(path)) gaps.push({ path, pairs: gap - pending(path) });
     }

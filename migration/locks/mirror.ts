@@ -67,7 +67,8 @@ export class Mirror {
     if (this.mode === mode) return;
     this.mode = mode;
     this.distrust();
-    await this.turnOfLoop(deadlineMs);
+    const turnEnded = () => true;
+    await this.conditions.until(turnEnded, deadlineMs, () => this.tooSlow(deadlineMs));
     this.passes.clear();
     this.distrust();
   }
@@ -76,17 +77,11 @@ export class Mirror {
    * With `on`, only what events tell of is overwritten or removed at the receiver: there is no scrub, and a full
    * compare only creates what is missing. For the time in which both sides are written.
    */
-  async setGentle(on: 'on' | 'off', deadlineMs: number): Promise<void> {
+  setGentle(on: 'on' | 'off'): void {
+    if (this.passes.gentle === (on === 'on')) return;
     this.passes.gentle = on === 'on';
-    if (on === 'off') return;
-    await this.turnOfLoop(deadlineMs);
-    this.passes.dropScrub();
-  }
-
-  /** Resolves when what the loop is doing has ended. */
-  private turnOfLoop(deadlineMs: number): Promise<void> {
-    const done = () => true;
-    return this.conditions.until(done, deadlineMs, () => this.tooSlow(deadlineMs));
+    if (on === 'on') this.passes.dropScrub();
+    else this.distrust();
   }
 
   pause(): void {

@@ -56,6 +56,7 @@ export class Passes {
       applier: this.applier,
       // While events may be missing, any number of children may still have to be created.
       pending: (path) => (eventsMissing() ? Infinity : this.dirty.createsUnder(path)),
+      mayMakeAnew: () => !this.gentle,
       clockAheadMs: () => this.clockAheadMs,
     });
   }

@@ -13,10 +13,15 @@ import type { Difference } from './verify.js';
 export type { CaughtUp, MirrorStatus, Progress } from './mirror-types.js';
 export type { Difference } from './verify.js';
 
-const stateSchema = z.object({ direction: z.enum(['forward', 'reverse']) });
+const stateSchema = z.object({
+  direction: z.enum(['forward', 'reverse']),
+  /** A turn was prepared: the receiving side may be written already. */
+  prepared: z.boolean().default(false),
+});
+type State = z.infer<typeof stateSchema>;
 
 /** `forward`: N2 follows N1; `reverse`: N1 follows N2 (after the switch). */
-export type Direction = z.infer<typeof stateSchema>['direction'];
+export type Direction = State['direction'];
 
 export interface LockSyncOptions {
   /** N1's ZooKeeper. The credentials must be those of its super user where nodes have ACLs. */
@@ -89,8 +94,7 @@ export class LockSync {
   private readonly roots: readonly string[];
   private readonly mirrors: Readonly<Record<Direction, Mirror>>;
   private readonly started = new Set<Direction>();
-  private direction: Direction = 'forward';
-  private prepared = false;
+  private state: State = { direction: 'forward', prepared: false };
   private turning: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -107,7 +111,8 @@ export class LockSync {
     const roots = o.paths ?? ['/apps'];
     const sync = new LockSync(o, await openEnd(source, o, roots), await openEnd(target, o, roots));
     try {
-      sync.direction = await sync.readDirection();
+      sync.state = await sync.readState();
+      if (sync.state.prepared) sync.mirrors[sync.direction].setGentle('on');
       await sync.run(sync.direction, 'follow');
       // After a turn, copies of ephemerals of the side that was left go when their owners go.
       const other = opposite(sync.direction);
@@ -151,14 +156,29 @@ export class LockSync {
     return `${syncRoot(this.o.name)}/state`;
   }
 
-  private async readDirection(): Promise<Direction> {
+  private get direction(): Direction {
+    return this.state.direction;
+  }
+
+  private async readState(): Promise<State> {
     const found = await this.target.zk.tryGet(this.statePath);
-    if (found?.data === undefined || found.data === null) return 'forward';
+    if (found?.data === undefined || found.data === null) return this.state;
     try {
-      return stateSchema.parse(JSON.parse(found.data.toString('utf8'))).direction;
+      return stateSchema.parse(JSON.parse(found.data.toString('utf8')));
     } catch (e) {
       throw new NxnwError('CORRUPT_NODE', `${this.statePath} in N2's ZooKeeper is not a state of the lock sync`, {}, e);
     }
+  }
+
+  private async writeState(state: State): Promise<void> {
+    const { zk, fence } = this.target;
+    await zk.createRecursive(this.statePath);
+    try {
+      await zk.multi([fence.check(), { op: 'set', path: this.statePath, data: Buffer.from(JSON.stringify(state)) }]);
+    } catch (e) {
+      throw fence.failed(e) ? fence.error(e) : e;
+    }
+    this.state = state;
   }
 
   /**
@@ -178,16 +198,17 @@ export class LockSync {
   }
 
   /** The receiver is made exactly like the source again. */
-  abandonTurn(deadlineMs: number): Promise<void> {
+  abandonTurn(): Promise<void> {
     return this.inTurn(async () => {
-      this.prepared = false;
-      await this.mirrors[this.direction].setGentle('off', deadlineMs);
+      if (this.state.prepared) await this.writeState({ direction: this.direction, prepared: false });
+      this.mirrors[this.direction].setGentle('off');
     });
   }
 
   /**
    * Waits until the receiver has everything, then the other side follows: what is written at the side that was left
    * from then on is undone there, but for ephemerals of its own sessions. Their copies go as they go. Can be repeated.
+   * Without `prepareTurn`, an ACL that was changed since the scrub last saw it gets its old value back.
    */
   turn(to: Direction, deadlineMs: number): Promise<void> {
     return this.inTurn(() => this.turnOnce(to, deadlineMs));
@@ -200,31 +221,23 @@ export class LockSync {
   }
 
   private async prepare(deadlineMs: number): Promise<void> {
-    if (this.prepared) return;
+    if (this.state.prepared) return;
     const mirror = this.mirrors[this.direction];
     const endMs = performance.now() + deadlineMs;
     await mirror.caughtUp('acls', deadlineMs);
-    await mirror.setGentle('on', endMs - performance.now());
-    this.prepared = true;
+    mirror.setGentle('on');
+    // Nothing of before is under way any more.
+    await mirror.caughtUp('events', endMs - performance.now());
+    await this.writeState({ direction: this.direction, prepared: true });
   }
 
   private async turnOnce(to: Direction, deadlineMs: number): Promise<void> {
     if (this.direction === to) return;
     const endMs = performance.now() + deadlineMs;
     const from = this.direction;
-    await this.prepare(deadlineMs);
-    await this.mirrors[from].caughtUp('events', endMs - performance.now());
-    await this.target.zk.createRecursive(this.statePath);
-    await this.target.zk
-      .multi([
-        this.target.fence.check(),
-        { op: 'set', path: this.statePath, data: Buffer.from(JSON.stringify({ direction: to })) },
-      ])
-      .catch((e: unknown) => {
-        throw this.target.fence.failed(e) ? this.target.fence.error(e) : e;
-      });
-    this.direction = to;
-    this.prepared = false;
+    this.mirrors[from].setGentle('on');
+    await this.mirrors[from].caughtUp('events', deadlineMs);
+    await this.writeState({ direction: to, prepared: false });
     await this.run(from, 'drain', endMs - performance.now());
     await this.run(to, 'follow', endMs - performance.now());
   }

@@ -326,7 +326,7 @@ describe('the lock sync', () => {
     assert.deepEqual(errors, []);
   });
 
-  it('keeps what N2 wrote before the turn, and ACLs that N1 changed before it', async () => {
+  it('keeps what N2 wrote before the turn, over a lost session and a restart, and ACLs that N1 changed before it', async () => {
     await a.createRecursive('/apps/shop/p');
     await a.create('/apps/shop/both', Buffer.from('n1'));
     const relay = await Relay.start(n1, '127.34.3.5');
@@ -341,8 +341,11 @@ describe('the lock sync', () => {
     relay.break();
     relay.heal();
     await eventually('compared again', () => sync.status().fullCompares > compares);
-    await sync.turn('reverse', 15_000);
-    await sync.caughtUp('events', 15_000);
+    await sync.stop();
+    const again = (await start({ scrubNodesPerS: 5000 })).sync;
+    await again.caughtUp('events', 15_000);
+    await again.turn('reverse', 15_000);
+    await again.caughtUp('events', 15_000);
     for (const zk of [a, b]) {
       assert.deepEqual((await zk.children('/apps/shop')).names.sort(), ['both', 'n1', 'n2', 'p']);
       assert.equal(await text(zk, '/apps/shop/both'), 'n2');
