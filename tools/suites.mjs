@@ -20,7 +20,7 @@ export const SUITES = [
     alone: true,
   },
   { name: 'integration', timeoutMs: 3 * MINUTE, limitMs: 30 * MINUTE, tools: ['all'], alone: true },
-  { name: 'provider', timeoutMs: 5 * MINUTE, limitMs: 30 * MINUTE, tools: ['all'], alone: true },
+  { name: 'provider', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['all'], alone: true },
   { name: 'fault', timeoutMs: 5 * MINUTE, limitMs: 30 * MINUTE, tools: ['all'], alone: true },
   { name: 'migration', timeoutMs: 15 * MINUTE, limitMs: 40 * MINUTE, tools: ['all'], alone: true },
 ];

@@ -34,7 +34,7 @@ Object.assign(exports, m.outputs());
 }
 
 describe('the migration by the real Pulumi, with a real coordinator', function () {
-  this.timeout(240_000);
+  this.timeout(480_000); // up to four runs of Pulumi in one test
   let pair: MigrationPair;
   let stack: TestStack;
 
