@@ -9,10 +9,12 @@ import { NxnwError } from '../errors.js';
 
 /**
  * Without `overlappingSync` a commit's promise resolves after its data and then its meta page are on disk (C6).
- * 4 KiB pages whatever the machine, so that key limits and files are the same everywhere.
+ * 4 KiB pages whatever the machine, so that key limits and files are the same everywhere. Batching by event turn wraps
+ * writes into a promise of lmdb's own, which nobody can catch when a commit fails.
  */
 export const LMDB_OPTIONS = {
   overlappingSync: false,
+  eventTurnBatching: false,
   noSubdir: false,
   pageSize: 4096,
   keyEncoding: 'binary',
@@ -61,7 +63,9 @@ export class LmdbEnv {
 
   /** Put-if-absent, durable when it answers: true if it was this call that wrote. */
   putIfAbsent(key: Buffer, value: Buffer): Promise<boolean> {
-    return this.bounded(() => this.db.ifNoExists(key, () => void this.db.put(key, value)));
+    return this.bounded(
+      () => this.db.ifNoExists(key, () => void this.db.put(key, value).catch(() => undefined)), // the outer promise tells
+    );
   }
 
   /** Runs `work` inside a write transaction; durable when it answers. `work` must be short: it runs on this thread. */
@@ -130,10 +134,10 @@ export class LmdbEnv {
     if (this.waiting >= MAX_WAITING) throw late();
     this.waiting++;
     let timer: NodeJS.Timeout | undefined;
-    const done = work().then(
-      (value) => value,
-      (e: unknown) => Promise.reject(new NxnwError('UNAVAILABLE', `a write to the LMDB environment ${this.path} failed: ${String(e)}`, { path: this.path }, e)), // prettier-ignore
-    );
+    const done = work().catch(async (e: unknown) => {
+      const cause = await commitError(e);
+      throw new NxnwError('UNAVAILABLE', `a write to the LMDB environment ${this.path} failed: ${String(cause)}; is the disk full?`, { path: this.path }, cause); // prettier-ignore
+    });
     done.finally(() => this.waiting--).catch(() => undefined); // told to the caller below, if it still waits
     try {
       return await Promise.race([
@@ -159,6 +163,12 @@ function bounds(lo: Buffer, hi: Buffer | null, order: 'asc' | 'desc', limit: num
   return order === 'asc'
     ? { start: lo, end: top, limit }
     : { start: top, exclusiveStart: true, end: lo, inclusiveEnd: true, reverse: true, limit };
+}
+
+/** Why a commit failed: lmdb keeps it in a promise of its own, which must not be left unhandled. */
+function commitError(e: unknown): Promise<unknown> | unknown {
+  const reason: unknown = e instanceof Error ? Reflect.get(e, 'commitError') : undefined;
+  return reason instanceof Promise ? reason.catch((inner: unknown) => inner) : e;
 }
 
 /** Longest start of the process that tries the locks, ms; a busy machine is slow, not blocked. */

@@ -60,11 +60,13 @@ export class LmdbStore implements Store {
   }
 
   async appendRun(shard: ShardId, epoch: number, run: readonly { slot: number; bytes: Buffer }[]): Promise<boolean> {
-    const env = await this.env(shard);
     for (const { bytes } of run) checkSize('log entry', bytes.length, this.capabilities.maxEntryBytes);
-    // written at once they share a transaction
-    const won = await Promise.all(run.map(({ slot, bytes }) => env.putIfAbsent(slotKey({ epoch, slot }), bytes)));
-    return won.every(Boolean);
+    const puts = run.map(({ slot, bytes }) => ({ key: slotKey({ epoch, slot }), bytes }));
+    return (await this.env(shard)).write((txn) => {
+      const absent = puts.filter(({ key }) => txn.peek(key) === null);
+      absent.forEach(({ key, bytes }) => txn.put(key, bytes));
+      return absent.length === puts.length;
+    });
   }
 
   async read(shard: ShardId, at: Position): Promise<Buffer | null> {

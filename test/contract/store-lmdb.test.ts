@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { openStore } from '@nxnw/platform/stores/index';
 import { storeContract } from './store-contract.js';
 import { Writer } from './store-processes.js';
@@ -74,6 +76,28 @@ async function stopped(pid: number): Promise<void> {
     await new Promise((later) => setTimeout(later, 20));
   }
 }
+
+describe('store lmdb without room for more', function () {
+  this.timeout(60_000);
+  it('answers UNAVAILABLE, keeps what it acknowledged, and goes on', () => {
+    const here = mkdtempSync(join(tmpdir(), 'nxnw-store-'));
+    const limited = [
+      '-c',
+      'ulimit -f 3000; exec "$0" "$@"',
+      process.execPath,
+      join(__dirname, 'store-writer.js'),
+      'fill',
+      here,
+    ];
+    const { status, stdout, stderr } = spawnSync('bash', limited, { encoding: 'utf8', timeout: 50_000 });
+    assert.equal(status, 0, stderr);
+    const said = z.object({ code: z.string(), acknowledged: z.number(), last: z.number() }).parse(JSON.parse(stdout));
+    assert.match(said.code, /^UNAVAILABLE .*disk full/);
+    assert.ok(said.acknowledged > 5);
+    assert.equal(said.last, said.acknowledged - 1);
+    rmSync(here, { recursive: true });
+  });
+});
 
 describe('store lmdb and the event loop', function () {
   this.timeout(60_000);

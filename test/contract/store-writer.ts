@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { z } from 'zod';
+import { NxnwError } from '@nxnw/platform/errors';
 import { LmdbEnv } from '@nxnw/platform/stores/lmdb-env';
 import { openStore } from '@nxnw/platform/stores/index';
 
@@ -40,6 +41,24 @@ async function hold(path: string): Promise<void> {
   await env.write(() => process.kill(process.pid, 'SIGSTOP'));
 }
 
+/** Appends until the store refuses (no room for more), and says what came of it. */
+async function fill(dir: string): Promise<void> {
+  const store = await openStore({ kind: 'lmdb', dir });
+  const shard = { app: 'shop', index: 0 };
+  await store.ensureApp(shard.app, 1);
+  let acknowledged = 0;
+  let refused: unknown;
+  while (refused === undefined) {
+    await store.append(shard, { epoch: 1, slot: acknowledged }, Buffer.alloc(100_000)).then(
+      () => acknowledged++,
+      (e: unknown) => (refused = e),
+    );
+  }
+  const code = refused instanceof NxnwError ? `${refused.code} ${refused.message}` : String(refused);
+  say(JSON.stringify({ code, acknowledged, last: await store.last(shard, 1) }));
+  await store.close();
+}
+
 /** Uses a store again and again until it answers after an outage, closes it, and has nothing more to do. */
 async function outlive(config: unknown, app: string): Promise<void> {
   const store = await openStore(config);
@@ -61,6 +80,7 @@ function say(line: string): void {
 
 async function main([what = '', argument = '', app = '']: readonly string[]): Promise<void> {
   if (what === 'hold') return hold(argument);
+  if (what === 'fill') return fill(argument);
   if (what === 'outlive') return outlive(JSON.parse(argument), app);
   await append(argument);
   process.exit(0);
