@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { NxnwError } from '@nxnw/platform/errors';
 import { check, fileSource } from '../oracle/index.js';
 import { readPlaces } from '../load/client.js';
@@ -17,6 +18,8 @@ import { SWITCHES, spansOf } from './spans.js';
 import type { SwitchName } from './spans.js';
 import { sumTraffic } from './traffic.js';
 
+const verifyAnswer = z.looseObject({ equal: z.boolean() });
+
 /** Verifies once more, reads everything out of N2, lets the oracle judge, and writes the report. */
 export async function judge(d: Demo): Promise<void> {
   if (d.fleet !== null)
@@ -25,8 +28,12 @@ export async function judge(d: Demo): Promise<void> {
     allowed: [0, 1],
     onLine: () => undefined,
   });
-  d.fact('verify', { code: verify.code, output: verify.stdout.slice(0, 20_000) });
-  d.screen.say(`verify --deep: ${verify.code === 0 ? 'both stores are equal' : 'the stores differ, see the report'}`);
+  const answer = verifyAnswer.safeParse(JSON.parse(verify.stdout));
+  const outcome = !answer.success ? 'failed' : answer.data.equal ? 'equal' : 'different';
+  const why = verify.lastLines.at(-1) ?? '';
+  d.fact('verify', { outcome, why, output: verify.stdout.slice(0, 20_000) });
+  const words = { equal: 'both stores are equal', different: 'the stores differ, see the report', failed: why };
+  d.screen.say(`verify --deep: ${words[outcome]}`);
   const dump = join(DIR, 'dump.jsonl');
   await dumpTo(d, dump);
   const logs = [join(DIR, 'loader.jsonl'), ...d.logs('client')].filter((f) => existsSync(f));

@@ -16,6 +16,8 @@ export const SLIDES = {
   cacheCorMs: { value: 0.85, text: 'overhead of copy-on-read, 5 KB entities' },
 } as const;
 
+const verifyFact = z.looseObject({ outcome: z.enum(['equal', 'different', 'failed']), why: z.string() });
+
 const position = z.strictObject({ epoch: z.int(), slot: z.int() });
 
 /** The parts of the migration's own report that are judged here. */
@@ -121,7 +123,8 @@ export interface DemoReport {
     readonly changes: readonly { readonly addresses: readonly string[]; readonly clientsS: readonly number[] }[];
   };
   readonly ab: readonly unknown[];
-  readonly verify: unknown;
+  /** What the last deep verification said; null = there was none. */
+  readonly verify: z.infer<typeof verifyFact> | null;
   readonly digestsEqual: boolean;
   readonly timelineS: Readonly<Record<string, number>>;
   readonly bySecond: Traffic['seconds'];
@@ -146,7 +149,7 @@ export function makeReport(o: ReportInput): DemoReport {
   const entities = shards.reduce((n, s) => n + s.entities, 0);
   const load = loaded.safeParse(state.facts['loaded']).data ?? null;
   const switches = Object.fromEntries(SWITCHES.flatMap((name) => switchReport(name, state, traffic, o.counted)));
-  const verify = z.looseObject({ code: z.int() }).safeParse(state.facts['verify']).data;
+  const verify = verifyFact.safeParse(state.facts['verify']).data ?? null;
   const { n1HitRate, n2First10sHitRate, cacheWritesWithin2s } = firstHits(traffic);
   return {
     full: state.full,
@@ -187,8 +190,8 @@ export function makeReport(o: ReportInput): DemoReport {
     },
     dns: { changes: dnsChanges(traffic) },
     ab: ['ab-before', 'ab-during', 'ab-after'].flatMap((n) => state.facts[n] ?? []),
-    verify: state.facts['verify'] ?? null,
-    digestsEqual: verify?.code === 0,
+    verify,
+    digestsEqual: verify?.outcome === 'equal',
     timelineS: Object.fromEntries(
       Object.entries(state.marks).map(([n, at]) => [n, Math.round((at - traffic.firstUs) / 1e4) / 100]),
     ),

@@ -11,7 +11,9 @@ export function verdict(r: DemoReport): string[] {
   for (const f of r.findings.slice(0, 10)) faults.push(`  ${f.kind} ${f.key}: ${f.text}`);
   if (r.failedRequests > 0) faults.push(`${r.failedRequests} of ${r.requests} requests failed`);
   for (const f of r.failures.slice(0, 10)) faults.push(`  ${f.op} ${f.nonce}: ${f.why}`);
-  if (!r.digestsEqual) faults.push('the verification found the stores different');
+  if (r.verify?.outcome === 'different') faults.push('the verification found the stores different');
+  else if (!r.digestsEqual)
+    faults.push(`the verification did not come to an end: ${r.verify?.why ?? 'it was not run'}`);
   for (const [name, s] of Object.entries(r.switches)) {
     if (s.longestStallMs - s.schedulingGapMs > STALL_LIMIT_MS)
       faults.push(
@@ -26,7 +28,7 @@ export function showReport(r: DemoReport): string[] {
   const n = (x: number): string => x.toLocaleString('en', { maximumFractionDigits: 1 });
   const share = (x: number | null): string => (x === null ? 'not measured' : `${(100 * x).toFixed(1)} %`);
   const lines = [
-    `moved: ${n(r.entities)} entities, ${n(r.bytes / 1e6)} MB; both stores ${r.digestsEqual ? 'equal' : 'DIFFER'}`,
+    `moved: ${n(r.entities)} entities, ${n(r.bytes / 1e6)} MB; both stores ${r.verify?.outcome ?? 'not verified'}`,
     `requests: ${n(r.requests)} (${share(r.writeShare)} writes), failed: ${r.failedRequests}; refused on contended places: ${r.conflicts}`,
     `the oracle: lost ${r.lost}, torn ${r.torn}, resurrected ${r.resurrected}, duplicated ${r.duplicated}, duplicate ids ${r.duplicateIds}, stale ${r.stale}`,
   ];

@@ -131,7 +131,7 @@ describe("the demo's verdict", () => {
     clockOffsetUs: 0,
     marks,
     facts: {
-      verify: { code: 0 },
+      verify: { outcome: 'equal', why: '' },
       'report-switched': { apps: [{ app: 'gazetteer', shards: [{ ...shard, handover }] }] },
     },
   };
