@@ -12,6 +12,8 @@ const INLINE_BYTES = 64 << 10;
 const INLINE = 0;
 const CHUNKED = 1;
 const UNKNOWN_RETRY_MS = 20;
+/** An owner that cannot find out what its slot holds gives the shard up; the taker's END settles the slot (C2). */
+const GIVE_UP_MS = 15_000;
 
 /** A slot's bytes with the entry that they stand for; what travels to the other platform. */
 export interface SlotImage {
@@ -119,10 +121,11 @@ export class ShardLog {
 
   /**
    * Put-if-absent until the slot is held (C2). `own` = it holds these bytes; otherwise it holds another's. Throws
-   * UNAVAILABLE when `signal` aborts first: then the outcome stays unknown and the caller must give the shard up.
+   * UNAVAILABLE when `signal` aborts first, or after GIVE_UP_MS: then the outcome stays unknown and the caller must give the shard up.
    */
   async append(at: Position, slot: Buffer, signal: AbortSignal): Promise<{ own: true } | { own: false; held: Buffer }> {
     await fault('append.beforeSend', this.name(at));
+    const began = performance.now();
     for (let tries = 0; ; tries++) {
       try {
         const sent = this.slots.append(this.shard, at, slot);
@@ -134,7 +137,7 @@ export class ShardLog {
       } catch (e) {
         if (!hasCode(e, 'UNAVAILABLE')) throw e;
         await fault('append.unknown', this.name(at));
-        if (signal.aborted) throw new NxnwError('UNAVAILABLE', `the outcome of the append at ${this.name(at)} is unknown after ${tries + 1} sends: ${e.message}`, { at }, e); // prettier-ignore
+        if (signal.aborted || performance.now() - began > GIVE_UP_MS) throw new NxnwError('UNAVAILABLE', `the outcome of the append at ${this.name(at)} is unknown after ${tries + 1} sends: ${e.message}`, { at }, e); // prettier-ignore
         await pauseFor(Math.min(1000, UNKNOWN_RETRY_MS << Math.min(tries, 6)), signal);
       }
     }
