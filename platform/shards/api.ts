@@ -1,4 +1,5 @@
 import type { Position, ReadSet, RowImage, ShardId, TxId, Mutation, MutationAnswer, Authority } from './types.js';
+import type { HandoverFacts } from './control.js';
 import type { SlotImage } from './log.js';
 
 /**
@@ -138,6 +139,8 @@ export interface MovedProof {
 /** The other platform has appended MOVE: here is the slot, open the next segment (C14). */
 export interface OpenRequest extends ShardRequest {
   readonly image: SlotImage;
+  /** What the giving side knows of the hand-over; the receiving side adds its START and first answer. */
+  readonly facts: HandoverFacts;
 }
 
 export interface HandOverRequest extends ShardRequest {

@@ -13,6 +13,8 @@ import type { Position } from './types.js';
 import { comparePositions } from './types.js';
 
 const OPEN_CALL_MS = 10_000;
+/** How long the copy may take to come close before the hold. */
+const CLOSE_MS = 5000;
 
 export interface ConfirmOptions {
   readonly through: Position;
@@ -70,13 +72,19 @@ export interface HandOverOptions {
  */
 export async function handOver(o: HandOverOptions): Promise<HandoverResult> {
   const { owner, state, peer, stallBudgetMs, name, nowMs } = o;
-  const began = nowMs();
-  const deadline = began + stallBudgetMs;
+  let began = nowMs();
   const released = (reason: string): HandoverResult => {
     owner.release();
     return { outcome: 'released', reason, holdMs: nowMs() - began };
   };
+  // the copy must be close before anybody waits: the same question once without a hold
+  const digestNow = state.digestAt(state.end);
+  if (digestNow === null) return { outcome: 'released', reason: `no digest at the log's end of ${name}`, holdMs: 0 };
+  const close = await peer.confirm({ through: state.end, hash: state.endHash, digest: digestNow }, began + CLOSE_MS);
+  if (!close.ok) return { outcome: 'released', reason: close.reason, holdMs: 0 };
   try {
+    began = nowMs();
+    const deadline = began + stallBudgetMs;
     await owner.hold();
     for (;;) {
       const through = state.end;
@@ -109,7 +117,7 @@ async function passOn(o: HandOverOptions, move: Position, began: number): Promis
   await fault('move.beforeTell', name);
   const image = await o.shardLog.read(move);
   const told = image
-    ? peer.open(image, nowMs() + OPEN_CALL_MS)
+    ? peer.open(image, facts, nowMs() + OPEN_CALL_MS)
     : Promise.reject(new NxnwError('LOG_HOLE', `MOVE of ${name} cannot be read back`));
   o.moved(proof, facts);
   owner.end(new NxnwError('MOVED', `shard ${name} was moved to ${peer.platform}`, { ...proof }));

@@ -1,6 +1,6 @@
 import type { Store } from '../stores/port.js';
 import type { ConfirmAnswer } from './api.js';
-import type { MigrationIntent } from './control.js';
+import type { HandoverFacts, MigrationIntent } from './control.js';
 import type { ShardCalls } from './crossgroup.js';
 import type { SlotImage } from './log.js';
 import type { PeerShard } from './replica.js';
@@ -12,7 +12,7 @@ export interface PeerLink extends PeerShard {
   readonly platform: string;
   confirm(r: { through: Position; hash: Buffer; digest: string }, deadlineMs: number): Promise<ConfirmAnswer>;
   /** Hands MOVE over; answers when the other side has opened its segment. */
-  open(image: SlotImage, deadlineMs: number): Promise<{ start: Position }>;
+  open(image: SlotImage, facts: HandoverFacts, deadlineMs: number): Promise<{ start: Position }>;
 }
 
 export interface HostOptions {

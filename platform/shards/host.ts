@@ -10,6 +10,7 @@ import { Owner } from './owner.js';
 import type { Work, WorkAnswer } from './work.js';
 import { StateReader } from './reader.js';
 import { Replica, countRows, loadOf } from './replica.js';
+import { replicaStatus } from './replica-status.js';
 import type { PeerShard } from './replica.js';
 import { Source } from './source.js';
 import type { ShardState, StateOptions } from './state.js';
@@ -33,9 +34,10 @@ export class ShardHost {
   readonly source: Source;
   readonly shardLog: ShardLog;
   handover: HandoverFacts | null = null;
+  private receivedMs = 0;
   error: string | null = null;
   private handingOver: Promise<HandoverResult> | null = null;
-  private authority: { platform: string; epoch: number; hash: Buffer | null } | null = null;
+  private authority: MovedProof | null = null;
   private readonly stop = new AbortController();
   private readonly crossGroup: CrossGroup;
   private readonly running: Promise<void>;
@@ -131,7 +133,7 @@ export class ShardHost {
     }
   }
 
-  private setAuthority(a: { platform: string; epoch: number; hash: Buffer | null } | null): void {
+  private setAuthority(a: MovedProof | null): void {
     this.authority = a;
     for (const w of this.roleWaiters.splice(0)) w();
   }
@@ -235,8 +237,7 @@ export class ShardHost {
     const a =
       this.authority ?? (this.o.mayFound() ? null : { platform: this.o.peer()?.platform ?? '', epoch: 0, hash: null });
     if (a && a.platform !== this.o.platform && a.platform !== '') {
-      const proof: MovedProof = { platform: a.platform, epoch: a.epoch, hash: a.hash };
-      return new NxnwError('MOVED', `shard ${this.name} is served by platform ${a.platform}`, { ...proof });
+      return new NxnwError('MOVED', `shard ${this.name} is served by platform ${a.platform}`, { ...a });
     }
     return new NxnwError(
       'NOT_OWNER',
@@ -281,9 +282,12 @@ export class ShardHost {
 
   async submit(work: Work, deadlineMs: number): Promise<WorkAnswer & { authority: Authority }> {
     const { owner } = this.serving();
-    const began = this.o.nowMs();
+    const beganMs = this.o.nowMs();
     const a = await owner.submit(work, deadlineMs);
-    this.source.committed(this.o.nowMs() - began);
+    this.source.committed(this.o.nowMs() - beganMs);
+    if (this.handover?.to === this.o.platform) this.firstAnswer();
+    // the others hold the transaction's keys until they hear of the decision
+    if (work.t === 'decide' && this.state && this.owner === owner) this.crossGroup.tick(owner, this.state);
     return { ...a, authority: this.authorityAt(a.at) };
   }
 
@@ -306,14 +310,21 @@ export class ShardHost {
 
   /** The other side has moved the shard here: answers when this process serves it. */
   async open(r: OpenRequest): Promise<{ start: Position }> {
+    this.handover = r.facts;
+    this.receivedMs = this.o.nowMs();
     await this.replica?.push(r.image);
     for (;;) {
       if (this.owner && this.authority && this.authority.epoch > r.image.at.epoch)
-        return { start: { epoch: this.authority.epoch, slot: 0 } };
+        return this.opened({ epoch: this.authority.epoch, slot: 0 });
       const left = r.deadlineMs - this.o.nowMs();
       if (left <= 0 || this.stop.signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: not opened in time`);
       await Promise.race([new Promise<void>((ok) => this.roleWaiters.push(ok)), pauseFor(left, this.stop.signal)]);
     }
+  }
+
+  private opened(start: Position): { start: Position } {
+    if (this.handover?.to === this.o.platform) this.handover = { ...this.handover, start };
+    return { start };
   }
 
   /** C14, the owner's side. One at a time; asked again while one runs answers with its result. */
@@ -356,15 +367,16 @@ export class ShardHost {
     });
   }
 
-  /** The router saw the first answer of the new owner to a request of this process. */
+  /** A request was answered by the new owner: here, or as the router saw it come back from the other side. */
   firstAnswer(): void {
-    if (this.handover && this.handover.firstAnswerMs === null && this.handover.from === this.o.platform)
-      this.handover = { ...this.handover, firstAnswerMs: this.o.nowMs() - this.handover.atMs + this.handover.holdMs };
+    const h = this.handover;
+    if (!h || h.firstAnswerMs !== null) return;
+    const sinceMs = h.from === this.o.platform ? h.atMs : this.receivedMs;
+    this.handover = { ...h, firstAnswerMs: this.o.nowMs() - sinceMs + h.holdMs };
   }
 
   status(): ShardStatus {
     const state = this.owner ? this.state : (this.replica?.state ?? this.state);
-    const r = this.replica;
     return {
       shard: this.o.shard,
       authority: this.authority?.platform ?? '',
@@ -374,13 +386,7 @@ export class ShardHost {
       digest: state ? state.digestAt(state.applied) : null,
       entities: state?.entities ?? 0,
       bytes: state?.bytes ?? 0,
-      replica: this.owner
-        ? null
-        : {
-            phase: r?.phase ?? 'none', error: r?.error ?? this.error, p0: r?.load?.p0 ?? null, generation: r?.load?.generation ?? 0,
-            scanned: r?.load?.scanned ?? 0, scanTotal: r?.load?.scanTotal ?? 0, scannedBytes: r?.load?.scannedBytes ?? 0,
-            durable: r?.durable ?? null, lagMs: r?.lagMs ?? null, retries: r?.retries ?? 0,
-          }, // prettier-ignore
+      replica: this.owner ? null : replicaStatus(this.replica, this.error),
       handover: this.handover,
     };
   }

@@ -2,6 +2,7 @@ import { NxnwError, hasCode } from '../errors.js';
 import type { TlsMaterial } from '../wire/rpc.js';
 import { RpcClient } from '../wire/rpc.js';
 import type { ConfirmAnswer, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
+import type { HandoverFacts } from './control.js';
 import type { PeerLink } from './host-options.js';
 import type { SlotImage } from './log.js';
 import type { Side } from './router.js';
@@ -156,7 +157,7 @@ export function peerLink(side: PeerSide, shard: ShardId, own: string): PeerLink 
     loadBegin: (d) => call<LoadBegin>('loadBegin', { platform: own }, d),
     scan: (after, d) => call<ScanAnswer>('scan', { after }, d),
     confirm: (r, d) => call<ConfirmAnswer>('confirm', { ...r }, d),
-    open: (image: SlotImage, d) => call<{ start: Position }>('open', { image }, d),
+    open: (image: SlotImage, facts: HandoverFacts, d) => call<{ start: Position }>('open', { image, facts }, d),
     pull: (from, durable, d) => call<FollowBatch>('pull', { platform: own, from, durable }, d),
   };
 }
