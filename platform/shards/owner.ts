@@ -250,9 +250,10 @@ export class Owner implements WorkClock {
     this.relock();
   }
 
+  /** Prepares may have come or gone; also one that locks nothing, which queries wait for all the same. */
   private relock(): void {
-    if (this.locks.empty && this.o.state.prepares.size === 0) return;
-    this.locks = new PrepareLocks(this.o.state.prepares.values());
+    const { prepares } = this.o.state;
+    if (!this.locks.empty || prepares.size > 0) this.locks = new PrepareLocks(prepares.values());
     for (const w of this.lockWaiters.splice(0)) w();
     this.wake?.();
   }

@@ -206,8 +206,11 @@ export class ShardProcess {
     return this.hosts.get(shardName(shard));
   }
 
+  /** Endpoint of the shard's holder on this platform. A lock that names this process without its host is an old one. */
   holder(shard: ShardId): string | undefined {
-    return this.hosts.has(shardName(shard)) ? this.o.endpoint : this.locks.owner(shard)?.endpoint;
+    if (this.hosts.has(shardName(shard))) return this.o.endpoint;
+    const endpoint = this.locks.owner(shard)?.endpoint;
+    return endpoint === this.o.endpoint ? undefined : endpoint;
   }
 
   /** Joins another platform: this one connects, and is asked over the same connections (one port, one direction). */

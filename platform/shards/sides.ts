@@ -80,7 +80,6 @@ const FIND_MS = 2000;
 /** The other platform's side: any of its processes says who holds a shard. */
 export class PeerSide implements Side {
   private readonly holders = new Map<string, string>();
-  private next = 0;
 
   constructor(private readonly channel: PeerChannel) {}
 
@@ -100,28 +99,29 @@ export class PeerSide implements Side {
     this.holders.delete(shardName(shard));
   }
 
+  /** A process that says that it holds the shard itself is believed first: what the others say may be old. */
   async holder(shard: ShardId, deadlineMs: number): Promise<string> {
     const known = this.holders.get(shardName(shard));
     if (known) return known;
     let last: unknown;
+    let hearsay: string | null = null;
     const all = this.channel.endpoints();
-    for (let i = 0; i < all.length; i++) {
-      const endpoint = all[(this.next + i) % all.length];
-      if (!endpoint) continue;
+    for (const endpoint of all) {
       try {
-        const a = await this.ask<{ endpoint: string | null }>(
-          endpoint,
-          'shards.whereIs',
-          { shard },
-          Math.min(deadlineMs, Date.now() + FIND_MS),
-        );
-        if (!a.endpoint) continue;
-        this.holders.set(shardName(shard), a.endpoint);
-        return a.endpoint;
+        const byMs = Math.min(deadlineMs, Date.now() + FIND_MS);
+        const said = (await this.ask<{ endpoint: string | null }>(endpoint, 'shards.whereIs', { shard }, byMs))
+          .endpoint;
+        hearsay ??= said;
+        if (said !== endpoint) continue;
+        hearsay = said;
+        break;
       } catch (e) {
         last = e;
-        this.next++;
       }
+    }
+    if (hearsay !== null) {
+      this.holders.set(shardName(shard), hearsay);
+      return hearsay;
     }
     throw new NxnwError(
       'UNAVAILABLE',
