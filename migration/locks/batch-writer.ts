@@ -82,17 +82,19 @@ export class BatchWriter {
     const later = batch.changes.filter((c) => c.data || c.acl);
     if (later.length === 0) return;
     await this.fence.assertHeld();
-    await Promise.all(
-      later.map(async (change) => {
-        try {
-          if (change.data) await this.zk.set(change.path, change.data.data, change.data.version);
-          if (change.acl) await this.zk.setAcl(change.path, change.acl.acl, change.acl.version);
-        } catch (e) {
-          if (isUnknown(e) || !(e instanceof NxnwError)) throw asError(e);
-          refused.push({ change, error: e });
-        }
+    const done = await Promise.allSettled(
+      later.map(async ({ path, data, acl }) => {
+        if (data) await this.zk.set(path, data.data, data.version);
+        if (acl) await this.zk.setAcl(path, acl.acl, acl.version);
       }),
     );
+    for (const [i, d] of done.entries()) {
+      const change = later[i];
+      if (d.status === 'fulfilled' || change === undefined) continue;
+      const error = asError(d.reason);
+      if (isUnknown(error) || !(error instanceof NxnwError)) throw error;
+      refused.push({ change, error });
+    }
   }
 }
 

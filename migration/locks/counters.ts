@@ -1,8 +1,8 @@
-import { NxnwError, hasCode } from '@nxnw/platform/errors';
+import { NxnwError, asError, hasCode } from '@nxnw/platform/errors';
 import { nextSequence } from '@nxnw/platform/locks/client';
 import type { MultiOp, Stat } from '@nxnw/platform/locks/client';
 import type { Applier, Sides } from './applier.js';
-import { childOf, depthOf } from './nodes.js';
+import { childOf, depthOf, parentOf } from './nodes.js';
 
 /** A create and a remove of this child raise the number of the next sequential child by one. */
 const PROBE = '.nxnw-sequence';
@@ -39,6 +39,8 @@ interface Gap {
 export class Counters {
   /** With the number of the event that asked for it; 0 = no event. */
   private readonly dueSince = new Map<string, number>();
+  /** How many of a node's children are due: making one of them anew raises the node's number. */
+  private readonly dueChildren = new Map<string, number>();
   private readonly ahead = new Set<string>();
 
   constructor(private readonly o: CountersOptions) {}
@@ -53,7 +55,20 @@ export class Counters {
   }
 
   due(path: string, seq: number): void {
-    this.dueSince.set(path, Math.min(seq, this.dueSince.get(path) ?? seq));
+    const since = this.dueSince.get(path);
+    if (since === undefined) this.countChild(path, 1);
+    this.dueSince.set(path, Math.min(seq, since ?? seq));
+  }
+
+  private done(path: string): void {
+    if (this.dueSince.delete(path)) this.countChild(path, -1);
+  }
+
+  private countChild(path: string, by: number): void {
+    const parent = parentOf(path);
+    const n = (this.dueChildren.get(parent) ?? 0) + by;
+    if (n === 0) this.dueChildren.delete(parent);
+    else this.dueChildren.set(parent, n);
   }
 
   /** Those due, the deepest first: making a node anew raises its parent's number. */
@@ -68,6 +83,7 @@ export class Counters {
 
   clear(): void {
     this.dueSince.clear();
+    this.dueChildren.clear();
   }
 
   /**
@@ -76,26 +92,37 @@ export class Counters {
    * numbers are further, because sessions of the receiver drew some, stay so; numbers then only never repeat.
    * Throws FENCED.
    */
-  async settle(paths: readonly string[]): Promise<string[]> {
+  async settle(due: readonly string[]): Promise<string[]> {
     const { from, to, pending } = this.o;
+    // A node is raised once, even if the walk met it twice.
+    const paths = [...new Set(due)];
     const anew: string[] = [];
-    const gaps: Gap[] = [];
+    const behind: Gap[] = [];
     const states = await Promise.all(paths.map((path) => Promise.all([from.exists(path), to.exists(path)])));
     for (const [i, path] of paths.entries()) {
       const [source, mine] = states[i] ?? [null, null];
-      this.dueSince.delete(path);
+      this.done(path);
       this.ahead.delete(path);
       if (source === null || mine === null) continue;
       const gap = nextSequence(source) - nextSequence(mine);
-      if (gap < 0 && this.o.mayMakeAnew() && this.isYounger(source, mine)) anew.push(path);
+      if (gap > 0) behind.push({ path, pairs: gap });
+      else if (gap < 0 && this.o.mayMakeAnew() && this.isYounger(source, mine)) anew.push(path);
       else if (gap < 0 && this.ahead.size < MAX_AHEAD) this.ahead.add(path);
-      else if (gap > pending(path)) gaps.push({ path, pairs: gap - pending(path) });
     }
     if (anew.length > 0) {
-      for (const { path } of gaps) this.due(path, 0);
+      for (const { path } of behind) this.due(path, 0);
       return this.remove(anew);
     }
-    await Promise.all(gaps.map((g) => this.raise(g)));
+    const gaps: Gap[] = [];
+    for (const { path, pairs } of behind) {
+      const children = this.dueChildren.get(path) ?? 0;
+      if (children > 0) this.due(path, 0);
+      const now = pairs - pending(path) - children;
+      if (now > 0) gaps.push({ path, pairs: now });
+    }
+    // All are awaited, also when one fails: none may come later, when more children exist.
+    const raised = await Promise.allSettled(gaps.map((g) => this.raise(g)));
+    for (const r of raised) if (r.status === 'rejected') throw asError(r.reason);
     return [];
   }
 

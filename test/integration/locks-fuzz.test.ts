@@ -61,7 +61,7 @@ class Vandal {
       await zk.create(path, data);
       if (!this.dirs.includes(path)) this.dirs.push(path);
     } else if (p < 0.75) await zk.set(node, data);
-    else if (p < 0.9) await zk.remove(node);
+    else if (p < 0.9 && node !== '/apps/shop') await zk.remove(node);
     else if (p < 0.94) await zk.setAcl(node, pick(random, ACLS));
     else if (p < 0.96 && dir !== '/apps/shop') await zk.removeRecursive(dir);
     else if (p < 0.98 && this.sessions.length > 0) await this.sessions.splice(Math.floor(random() * this.sessions.length), 1)[0]?.close(); // prettier-ignore
