@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { NxnwError, hasCode } from '@nxnw/platform/errors';
 import type { MultiOp, ZooKeeper } from '@nxnw/platform/locks/client';
-import { childOf } from './nodes.js';
 
 /** Where a sync keeps its own nodes, on each platform's ZooKeeper. */
 export function syncRoot(name: string): string {
@@ -10,6 +9,8 @@ export function syncRoot(name: string): string {
 }
 
 const BUCKETS = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
+
+const READS_IN_FLIGHT = 256;
 
 const markSchema = z.object({ path: z.string(), owner: z.string() });
 
@@ -48,25 +49,34 @@ export class Marks {
 
   /** Makes the table if need be and reads it. */
   async load(): Promise<void> {
+    await this.makeBuckets();
+    const owners = new Map<string, string>();
+    const lists = await Promise.all(BUCKETS.map((b) => this.zk.children(`${this.table}/${b}`)));
+    const places = lists.flatMap(({ names }, i) => names.map((name) => `${this.table}/${BUCKETS[i] ?? ''}/${name}`));
+    for (let i = 0; i < places.length; i += READS_IN_FLIGHT)
+      await Promise.all(
+        places.slice(i, i + READS_IN_FLIGHT).map(async (place) => {
+          const found = await this.zk.tryGet(place);
+          if (found === null) return;
+          const mark = parseMark(place, found.data);
+          owners.set(mark.path, mark.owner);
+        }),
+      );
+    this.owners = owners;
+  }
+
+  private async makeBuckets(): Promise<void> {
     await this.zk.createRecursive(this.table);
     const { names } = await this.zk.children(this.table);
     const missing = BUCKETS.filter((b) => !names.includes(b));
-    for (const b of missing) await this.zk.createRecursive(`${this.table}/${b}`);
-    const owners = new Map<string, string>();
-    for (const b of BUCKETS) {
-      const bucket = `${this.table}/${b}`;
-      const marks = (await this.zk.children(bucket)).names;
-      for (let i = 0; i < marks.length; i += 256)
-        await Promise.all(
-          marks.slice(i, i + 256).map(async (name) => {
-            const found = await this.zk.tryGet(childOf(bucket, name));
-            if (found === null) return;
-            const mark = parseMark(childOf(bucket, name), found.data);
-            owners.set(mark.path, mark.owner);
-          }),
-        );
+    if (missing.length === 0) return;
+    try {
+      await this.zk.multi(missing.map((b) => ({ op: 'create', path: `${this.table}/${b}`, data: null })));
+    } catch (e) {
+      // Another sync makes them at this moment.
+      if (!hasCode(e, 'NODE_EXISTS')) throw e;
+      await this.makeBuckets();
     }
-    this.owners = owners;
   }
 
   /** The operations that mark a node; call `marked` when they are done. */
