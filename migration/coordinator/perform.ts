@@ -48,7 +48,7 @@ export async function performForward(c: ActContext, a: ForwardAct): Promise<Fact
       return { startedAtMs: now() };
     }
     case 'locksMarker':
-      await e.locks.marker(app, now() + MARKER_MS);
+      await e.locks.prepareTurn(app, now() + MARKER_MS);
       return {};
     case 'shards':
       return moveShards(c, app, c.state.target);
@@ -84,7 +84,7 @@ export async function performBack(c: ActContext, a: BackAct): Promise<Facts> {
     case 'dns':
       return {};
     case 'locksMarker':
-      if (turned === 'yes') await e.locks.marker(app, now() + MARKER_MS);
+      if (turned === 'yes') await e.locks.prepareTurn(app, now() + MARKER_MS);
       return {};
     case 'cacheInvalidate':
       await e.cache.set(app, cacheMode(route));

@@ -86,9 +86,9 @@ export function locksMode(route: AppRoute): LocksMode {
   if (route.at === 'source') return 'forward';
   if (route.at === 'target') return 'reverse';
   const turned = after(route, 'locksTurn');
-  if (route.at === 'forward') return turned ? 'reverse' : after(route, 'cacheInvalidate') ? 'turning' : 'forward';
+  if (route.at === 'forward') return turned ? 'reverse' : route.step === 'ready' ? 'forward' : 'turning';
   if (turned || route.turned === 'no') return 'forward';
-  return route.turned === 'maybe' || after(route, 'cacheInvalidate') ? 'turning' : 'reverse';
+  return route.turned === 'yes' && route.step === 'dns' ? 'reverse' : 'turning';
 }
 
 export function cacheMode(route: AppRoute): CacheMode {

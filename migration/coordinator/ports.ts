@@ -35,8 +35,11 @@ export interface LocksPort {
   /** A level: called again and again, does nothing when it is so already. */
   set(app: string, mode: LocksMode): Promise<void>;
   status(app: string): FollowStatus;
-  /** Resolves when everything that the copied-from side held at the call is on the other side. */
-  marker(app: string, deadlineMs: number): Promise<void>;
+  /**
+   * Resolves when everything that the copied-from side held at the call is on the other side; what the other side's
+   * applications write from then on stays. `turn` ends it, or `set` with the direction that is in force.
+   */
+  prepareTurn(app: string, deadlineMs: number): Promise<void>;
   /** A last marker in the present direction where that runs, then the other one. */
   turn(app: string, to: Direction, deadlineMs: number): Promise<void>;
   /** Removes the copies of ephemerals of the side that was left: its sessions count no more. */

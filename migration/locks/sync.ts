@@ -197,7 +197,7 @@ export class LockSync {
     return this.inTurn(() => this.prepare(deadlineMs));
   }
 
-  /** The receiver is made exactly like the source again. */
+  /** The receiver is made exactly like the source again; nothing to do where no turn was prepared. */
   abandonTurn(): Promise<void> {
     return this.inTurn(async () => {
       if (this.state.prepared) await this.writeState({ direction: this.direction, prepared: false });

@@ -108,7 +108,6 @@ export interface ScanAnswer {
 export interface FollowBatch {
   readonly images: readonly SlotImage[];
   readonly end: Position;
-  readonly endTsUs: number;
   readonly nowUs: number;
   /** The position asked for lies below the floor: load again (C4). */
   readonly reload: boolean;

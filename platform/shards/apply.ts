@@ -1,5 +1,4 @@
 import type { IndexRow } from '../stores/port.js';
-import type { LogRow } from './entry.js';
 import type { IndexKey, Indexer, RowImage } from './types.js';
 
 /** What a batch of log rows makes of the store's rows. */
@@ -11,11 +10,11 @@ export interface Applied {
 const k = (b: Buffer): string => b.toString('latin1');
 
 /**
- * Pure: rows and index rows to put, from log rows in log order and the stored rows of their keys (C8). Index rows of
+ * Pure: rows and index rows to put, from rows in log order and the stored rows of their keys (C8). Index rows of
  * versions in between are put too, so that a read at a T between them finds its candidates.
  */
 export function applyRows(
-  log: readonly LogRow[],
+  log: readonly RowImage[],
   stored: ReadonlyMap<string, RowImage | null>,
   indexer: Indexer,
 ): Applied {

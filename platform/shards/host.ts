@@ -5,13 +5,14 @@ import type { HandoverFacts, HandoverResult, ShardStatus } from './control.js';
 import { CrossGroup } from './crossgroup.js';
 import { confirmCopy, handOver } from './handover.js';
 import type { HostOptions } from './host-options.js';
+import { readLoad } from './load.js';
 import { ShardLog, pauseFor } from './log.js';
 import { Owner } from './owner.js';
 import type { Work, WorkAnswer } from './work.js';
 import { StateReader } from './reader.js';
-import { Replica, countRows, loadOf } from './replica.js';
+import { Replica, countRows } from './replica.js';
 import { replicaStatus } from './replica-status.js';
-import type { PeerShard } from './replica.js';
+import { anyPeer } from './sides.js';
 import { Source } from './source.js';
 import type { ShardState, StateOptions } from './state.js';
 import { takeOver, viewLog } from './takeover.js';
@@ -85,7 +86,7 @@ export class ShardHost {
 
   /** Takes the role that the log gives; comes back when it is over, with the state if it is still whole. */
   private async oneRole(whole: ShardState | null): Promise<ShardState | null> {
-    const load = await loadOf({ state: this.stateOptions() });
+    const load = await readLoad(this.stateOptions());
     const view = await viewLog(this.shardLog);
     const turn =
       view.kind === 'empty'
@@ -128,8 +129,9 @@ export class ShardHost {
       return await takeOver(o, whole ?? undefined);
     } catch (e) {
       // what is missing of a segment that was moved here is fetched from the other platform
-      if (hasCode(e, 'REPLICA_NOT_WHOLE', 'LOG_HOLE') && this.o.peer()) return null;
-      throw e;
+      if (!hasCode(e, 'REPLICA_NOT_WHOLE', 'LOG_HOLE') || !this.o.peer()) throw e;
+      this.o.log('shard.notWhole', { shard: this.name, error: e.message });
+      return null;
     }
   }
 
@@ -180,7 +182,7 @@ export class ShardHost {
   private async replicate(whole: ShardState | null): Promise<ShardState | null> {
     const replica = new Replica(
       {
-        state: this.stateOptions(), log: this.shardLog, platform: this.o.platform, peer: this.peerShard(), intent: this.o.intent,
+        state: this.stateOptions(), log: this.shardLog, platform: this.o.platform, peer: anyPeer(this.o.peer, this.name), intent: this.o.intent,
         intentChanged: this.o.changed, slot: this.o.loadSlot, shards: this.o.shards, nowMs: this.o.nowMs, signal: this.stop.signal, tell: this.o.log,
       },
       whole,
@@ -198,20 +200,6 @@ export class ShardHost {
       this.replica = null;
       this.state = replica.state;
     }
-  }
-
-  /** The peer may come and go: each call finds it anew. */
-  private peerShard(): PeerShard {
-    const link = () => {
-      const p = this.o.peer();
-      if (!p) throw new NxnwError('UNAVAILABLE', `${this.name}: the other platform is not joined`);
-      return p;
-    };
-    return {
-      loadBegin: (d) => link().loadBegin(d),
-      scan: (a, d) => link().scan(a, d),
-      pull: (f, p, d) => link().pull(f, p, d),
-    };
   }
 
   private tick(): void {

@@ -1,16 +1,15 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
-import type { IndexRow } from '../stores/port.js';
 import type { FollowBatch, LoadBegin, ScanAnswer } from './api.js';
-import { readCell, readCheckpoint, writeCell, writeCheckpoint } from './checkpoint.js';
 import type { MigrationIntent, ReplicaPhase } from './control.js';
 import type { PlacedEntry } from './entry.js';
 import { Digest, decodeEntry, rowBytes, rowDigest, terminalOf } from './entry.js';
+import type { LoadProgress } from './load.js';
+import { SnapshotLoad, founded } from './load.js';
 import type { ShardLog, SlotImage } from './log.js';
 import { pauseFor } from './log.js';
 import { StateReader } from './reader.js';
-import { ShardState } from './state.js';
-import type { StateOptions } from './state.js';
+import type { ShardState, StateOptions } from './state.js';
 import { readLog, replay } from './takeover.js';
 import type { Position } from './types.js';
 import { comparePositions, shardName, showPosition } from './types.js';
@@ -39,26 +38,8 @@ export interface ReplicaOptions {
   readonly tell: (event: string, fields: Record<string, unknown>) => void;
 }
 
-/** How far the load of a shard is, in a cell of the store (C10). */
-interface LoadProgress {
-  readonly generation: number;
-  readonly done: boolean;
-  readonly p0: Position;
-  readonly cursor: Buffer | null;
-  readonly scanned: number;
-  readonly scannedBytes: number;
-  readonly scanTotal: number;
-  /** No scanned row is newer than this: below it the copy is not the log's replay (C10). */
-  readonly reach: Position;
-}
-
 const MAX_FRESH = 4000;
-const CURSOR_EVERY_ROWS = 2000;
 const CALL_MS = 20_000;
-
-export async function loadOf(o: { state: StateOptions }): Promise<{ generation: number; done: boolean } | null> {
-  return (await readCell<LoadProgress>(o.state.store, o.state.shard, 'load'))?.value ?? null;
-}
 
 /**
  * This platform's copy of a shard that the other one owns: stores the log's entries under their own coordinates, loads
@@ -70,14 +51,30 @@ export class Replica {
   retries = 0;
   lagMs: number | null = null;
   durable: Position | null = null;
-  load: LoadProgress | null = null;
   private fresh: PlacedEntry[] = [];
   private wake: (() => void)[] = [];
+  private readonly snapshot: SnapshotLoad;
 
   constructor(
     private readonly o: ReplicaOptions,
     public state: ShardState | null,
-  ) {}
+  ) {
+    const { peer } = o;
+    this.snapshot = new SnapshotLoad({
+      ...o,
+      loadBegin: (d) => peer.loadBegin(d),
+      scan: (after, d) => peer.scan(after, d),
+      changed: () => this.intentOrWake(),
+    });
+  }
+
+  get load(): LoadProgress | null {
+    return this.snapshot.progress;
+  }
+
+  private intentOrWake(): Promise<void> {
+    return Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
+  }
 
   private get name(): string {
     return shardName(this.o.state.shard);
@@ -138,40 +135,7 @@ export class Replica {
   private async restart(): Promise<void> {
     await fault('load.restart', this.name);
     await this.dropState();
-    const { store, shard } = this.o.state;
-    const old = this.load ?? (await readCell<LoadProgress>(store, shard, 'load'))?.value ?? null;
-    if (old) await store.dropGeneration(shard, old.generation);
-    this.load = null;
-    await this.begin((old?.generation ?? 0) + 1);
-  }
-
-  private async saveLoad(l: LoadProgress): Promise<void> {
-    this.load = l;
-    await writeCell(
-      this.o.state.store,
-      this.o.state.shard,
-      'load',
-      l.generation * 2 ** 42 + (l.done ? 2 ** 41 : l.scanned),
-      l,
-    );
-  }
-
-  private async begin(generation: number): Promise<void> {
-    const { store, shard } = this.o.state;
-    const b = await this.o.peer.loadBegin(this.o.nowMs() + CALL_MS);
-    await fault('load.p0', this.name);
-    if (b.start.at.slot === 0) await this.o.log.replicate(b.start, this.o.signal);
-    await writeCheckpoint(store, shard, { at: b.p0, hash: b.p0Hash, tsUs: b.p0TsUs, digest: null, entities: 0, bytes: 0, idFloor: b.idFloor, reserved: b.reserved, authority: b.authority, generation, window: b.p0, windowUs: b.p0TsUs }); // prettier-ignore
-    await this.saveLoad({
-      generation,
-      done: false,
-      p0: b.p0,
-      cursor: null,
-      scanned: 0,
-      scannedBytes: 0,
-      scanTotal: b.entities,
-      reach: b.p0,
-    });
+    await this.snapshot.begin(this.load ?? (await this.snapshot.resume()));
   }
 
   /** Finds out where this copy stands: durable contiguous prefix, load progress. */
@@ -181,41 +145,34 @@ export class Replica {
       this.durable = this.state.end;
       return;
     }
-    const { store, shard } = this.o.state;
-    this.load = (await readCell<LoadProgress>(store, shard, 'load'))?.value ?? null;
-    if (!this.load) {
-      this.phase = 'none';
-      while (!this.o.intent().follow) {
-        if (signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: given up`);
-        await Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
-      }
-      await this.begin(1);
+    const load = await this.snapshot.resume();
+    if (load ? load.done : await founded(this.o.log, this.o.platform))
+      return this.wholeCopy(load?.generation ?? 0, load?.p0 ?? { epoch: 1, slot: 0 });
+    if (load) {
+      this.durable = await this.snapshot.contiguousEnd(load.p0);
+      return;
     }
-    const load = this.load;
-    if (!load) throw new NxnwError('INTERNAL', `${this.name}: no load after its begin`);
-    if (load.done) {
-      const c = await readCheckpoint(store, shard, load.generation);
-      const upTo = await this.contiguousEnd(c?.at ?? load.p0);
-      this.state = await replay(this.o.state, this.o.log, load.generation, upTo);
-      this.durable = this.state.end;
-    } else this.durable = await this.contiguousEnd(load.p0);
+    this.phase = 'none';
+    while (!this.o.intent().follow) {
+      if (signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: given up`);
+      await this.intentOrWake();
+    }
+    const { p0 } = await this.snapshot.begin(null);
+    this.durable = await this.snapshot.contiguousEnd(p0);
   }
 
-  private async contiguousEnd(from: Position): Promise<Position> {
-    let end = from;
-    try {
-      for await (const p of readLog(this.o.log, { epoch: from.epoch, slot: from.slot + 1 })) end = p.at;
-    } catch (e) {
-      if (!hasCode(e, 'LOG_HOLE')) throw e;
-    }
-    return end;
+  /** Rows and log are whole here, from a finished load or because the shard began here: goes on at the log's end. */
+  private async wholeCopy(generation: number, least: Position): Promise<void> {
+    const upTo = await this.snapshot.wholeEnd(generation, least);
+    this.state = await replay(this.o.state, this.o.log, generation, upTo);
+    this.durable = this.state.end;
   }
 
   private async followLoop(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       if (!this.o.intent().follow) {
         this.lagMs = null;
-        await Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
+        await this.intentOrWake();
         continue;
       }
       const from = this.durable;
@@ -259,7 +216,7 @@ export class Replica {
   private async applyLoop(signal: AbortSignal): Promise<'moved' | 'final'> {
     if (!this.state) {
       this.phase = 'scanning';
-      await this.scan(signal);
+      await this.snapshot.run(signal);
       const generation = this.load?.generation ?? 1;
       this.state = await replay(this.o.state, this.o.log, generation, this.durable ?? undefined);
     }
@@ -314,59 +271,6 @@ export class Replica {
     const last = refill.at(-1);
     this.fresh = [...refill, ...this.fresh.filter((p) => last && comparePositions(p.at, last.at) > 0)];
     return this.fresh.shift() ?? null;
-  }
-
-  /** The fuzzy scan: N1's rows through their owner, written with N1's versions; resumes behind its cursor (C10). */
-  private async scan(signal: AbortSignal): Promise<void> {
-    const { store, shard, indexer } = this.o.state;
-    let l = this.load;
-    if (!l) throw new NxnwError('INTERNAL', `${this.name}: no load`);
-    let sinceCursor = 0;
-    let slowMs = 0;
-    let baseline = 0;
-    while (!l.done) {
-      if (signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: the load stopped at ${l.scanned} rows`);
-      const intent = this.o.intent();
-      if (intent.load !== 'on') {
-        await Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
-        continue;
-      }
-      const began = this.o.nowMs();
-      const cursor: Buffer | null = l.cursor;
-      const page = await this.o.slot(async () => {
-        const p = await this.o.peer.scan(cursor, this.o.nowMs() + CALL_MS);
-        await fault('scan.read', this.name);
-        const index: IndexRow[] = p.rows.flatMap((r) =>
-          r.entity ? indexer(r.entity).map((i) => ({ ...i, version: r.version, present: true })) : [],
-        );
-        await store.putRows(shard, l?.generation ?? 1, p.rows, index);
-        await fault('scan.stored', this.name);
-        return p;
-      });
-      const bytes: number = page.rows.reduce((n, r) => n + rowBytes(r), 0);
-      l = {
-        ...l,
-        cursor: page.last ?? cursor,
-        scanned: l.scanned + page.rows.length,
-        scannedBytes: l.scannedBytes + bytes,
-        reach: page.end,
-        done: page.done,
-      };
-      this.load = l;
-      sinceCursor += page.rows.length;
-      if (page.done || sinceCursor >= CURSOR_EVERY_ROWS) {
-        await this.saveLoad(l);
-        sinceCursor = 0;
-      }
-      if (baseline === 0 || (page.commitMs > 0 && page.commitMs < baseline)) baseline = page.commitMs;
-      const slow = page.commitMs > Math.max(1, baseline) * Math.max(1.5, intent.sourceLatencyRatio * 1.5);
-      slowMs = slow ? Math.min(250, slowMs * 2 + 5) : slowMs >> 1;
-      const paced =
-        intent.entitiesPerS === null
-          ? 0
-          : (page.rows.length * this.o.shards * 1000) / intent.entitiesPerS - (this.o.nowMs() - began);
-      if (Math.max(slowMs, paced) > 0) await pauseFor(Math.max(slowMs, paced), signal);
-    }
   }
 
   private reached(state: ShardState): boolean {

@@ -85,11 +85,7 @@ const METHODS: Readonly<Record<string, (h: ShardHost, body: never) => Promise<un
   final: async (h, r: ShardRequest) => written(await h.submit({ t: 'final' }, r.deadlineMs)),
   loadBegin: (h, r: { platform: string }) => h.source.loadBegin(owned(h), r.platform),
   scan: (h, r: ScanRequest) => h.source.scan(owned(h), r.after, SCAN_ROWS, SCAN_BYTES),
-  pull: (h, r: PullRequest) => {
-    const state = h.replica?.state ?? h.state;
-    if (!state) throw new NxnwError('NOT_OWNER', `shard ${h.name} is not held here any more`);
-    return h.source.pull(r, state);
-  },
+  pull: async (h, r: PullRequest) => h.source.pull(r, h.replica?.state ?? h.state ?? (await h.source.bareLog())),
   confirm: (h, r: ConfirmRequest) => h.confirm(r.through, r.hash, r.digest, r.deadlineMs),
   open: (h, r: OpenRequest) => h.open(r),
   handOver: (h, r: HandOverRequest) => h.handOver(r.to, r.stallBudgetMs),

@@ -5,6 +5,7 @@ import type { ConfirmAnswer, FollowBatch, LoadBegin, ScanAnswer } from './api.js
 import type { HandoverFacts } from './control.js';
 import type { PeerLink } from './host-options.js';
 import type { SlotImage } from './log.js';
+import type { PeerShard } from './replica.js';
 import type { Side } from './router.js';
 import type { Position, ShardId } from './types.js';
 import { shardName } from './types.js';
@@ -140,6 +141,20 @@ export class PeerSide implements Side {
       throw e;
     }
   }
+}
+
+/** The peer may come and go: each call finds it anew. */
+export function anyPeer(peer: () => PeerLink | null, name: string): PeerShard {
+  const link = () => {
+    const p = peer();
+    if (!p) throw new NxnwError('UNAVAILABLE', `${name}: the other platform is not joined`);
+    return p;
+  };
+  return {
+    loadBegin: (d) => link().loadBegin(d),
+    scan: (after, d) => link().scan(after, d),
+    pull: (from, durable, d) => link().pull(from, durable, d),
+  };
 }
 
 /** The peer as one shard's host and replica see it. */

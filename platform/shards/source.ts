@@ -4,7 +4,9 @@ import type { Store } from '../stores/port.js';
 import type { FollowBatch, LoadBegin, PullRequest, ScanAnswer } from './api.js';
 import { decodeEntry, terminalOf } from './entry.js';
 import type { ShardLog, SlotImage } from './log.js';
+import { pauseFor } from './log.js';
 import type { ShardState } from './state.js';
+import { viewLog } from './takeover.js';
 import type { Position, RowImage, ShardId } from './types.js';
 import { comparePositions, shardName } from './types.js';
 
@@ -13,6 +15,10 @@ const HEARTBEAT_MS = 200;
 /** A follower that was not heard of for this long no longer keeps the log from being truncated; it loads again. */
 const PIN_MS = 10 * 60_000;
 const TRUNCATE_STEP = 64;
+const NEVER = new AbortController().signal;
+
+/** What a follower reads from: a shard's state, or the bare log. */
+type Followed = Pick<ShardState, 'end' | 'changed'>;
 
 /** What a shard's holder gives to the other platform: its log as a stream, its rows as pages, and the floor of both. */
 export class Source {
@@ -80,13 +86,21 @@ export class Source {
     return { rows, last, done, end: state.end, commitMs: recent ? this.commitMs : 0 };
   }
 
+  /** A holder without a state (not yet taken over, or its copy is being made anew) still has its log's entries. */
+  async bareLog(): Promise<Followed> {
+    const view = await viewLog(this.log);
+    if (view.kind === 'empty')
+      throw new NxnwError('NOT_OWNER', `shard ${shardName(this.shard)} has no log on this platform`);
+    return { end: view.end, changed: (ms) => pauseFor(ms, NEVER) };
+  }
+
   /** The log behind `from`; waits a moment where there is nothing yet. Nothing on this side waits for the follower. */
-  async pull(r: PullRequest, state: ShardState): Promise<FollowBatch> {
+  async pull(r: PullRequest, state: Followed): Promise<FollowBatch> {
     this.pins.set(r.platform, { at: r.durable, seenMs: this.nowMs() });
     if (comparePositions(r.from, state.end) >= 0) await state.changed(HEARTBEAT_MS);
     const images = await this.behind(r.from, state.end);
     await fault('ship.sent', shardName(this.shard));
-    return { images: images ?? [], end: state.end, endTsUs: state.tsUs, nowUs: this.nowUs(), reload: images === null };
+    return { images: images ?? [], end: state.end, nowUs: this.nowUs(), reload: images === null };
   }
 
   /** Held slots behind a position, up to `end`, without a gap; null = they are truncated. */

@@ -33,7 +33,7 @@ async function until<T>(what: string, ms: number, ask: () => Promise<T | null>):
   const end = Date.now() + ms;
   for (;;) {
     const v = await ask().catch((e: unknown) => {
-      if (process.env['VERBOSE']) console.log(what, e);
+      if (process.env['VERBOSE']) console.log(what, (e as Error).message);
       if (Date.now() > end) throw e;
       return null;
     });

@@ -141,7 +141,8 @@ export class Fleet {
       if (c.exitCode === null && c.signalCode === null) await gone;
     }
     await this.zookeeper.stop();
-    rmSync(this.dir, { recursive: true, force: true });
+    if (process.env['NXNW_KEEP_LOGS']) console.log(`logs of ${this.o.id} kept in ${this.dir}`);
+    else rmSync(this.dir, { recursive: true, force: true });
   }
 }
 

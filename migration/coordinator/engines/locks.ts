@@ -55,7 +55,9 @@ export class LockTrees implements LocksPort {
       // A sync that is not running is not started while requests may be on their way to the other side: beginning
       // compares whole trees. `turn` starts it.
       if (mode === 'turning') return;
-      await this.open(app, t);
+      const sync = await this.open(app, t);
+      // a switch that was undone before its turn
+      await sync.abandonTurn();
     });
   }
 
@@ -108,9 +110,11 @@ export class LockTrees implements LocksPort {
   }
 
   /** Also right after a restart: the sync is opened first, and its first full compare is part of what is waited for. */
-  async marker(app: string, deadlineMs: number): Promise<void> {
-    const sync = await this.inTurn(app, (t) => this.open(app, t));
-    await sync.caughtUp('events', Math.max(1, deadlineMs - Date.now()));
+  prepareTurn(app: string, deadlineMs: number): Promise<void> {
+    return this.inTurn(app, async (t) => {
+      const sync = await this.open(app, t);
+      await sync.prepareTurn(Math.max(1, deadlineMs - Date.now()));
+    });
   }
 
   turn(app: string, to: Direction, deadlineMs: number): Promise<void> {
