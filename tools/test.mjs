@@ -147,8 +147,7 @@ async function main(wanted) {
   const began = Date.now();
   const typed = await prepare({ strict: false });
   const { ensureTools, TOOL_NAMES } = await loadTools();
-  const byName = (s) => !s.onlyByName || process.argv.includes(s.name);
-  const suites = SUITES.filter((s) => runs(s.name) && byName(s) && testFiles(s.name).length > 0);
+  const suites = SUITES.filter((s) => runs(s.name) && testFiles(s.name).length > 0);
   const tools = new Set(suites.flatMap((s) => (s.tools.includes('all') ? TOOL_NAMES : s.tools)));
   await ensureTools([...tools]);
   const results = [{ name: 'types', passes: typed ? 1 : 0, failures: typed ? 0 : 1, pending: 0, ms: 0 }];

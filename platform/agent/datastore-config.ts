@@ -39,6 +39,8 @@ export const datastoreConfigSchema = z.strictObject({
     .strictObject({ platformId: z.string(), endpoints: z.array(endpointSchema).min(1), tls: tlsPathsSchema })
     .optional(),
   metricsPort: z.int().optional(),
+  /** History window of each shard, ms: how old a transaction's reads may be when it commits (C11). @default 60000 */
+  historyMs: z.int().min(1000).optional(),
   healthFile: z.string(),
 });
 

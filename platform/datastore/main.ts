@@ -154,6 +154,7 @@ async function main(): Promise<void> {
     engine: queryEngine,
     naming,
     apps: config.apps,
+    ...(config.historyMs === undefined ? {} : { historyMs: config.historyMs }),
     log: (event, fields) => log.info(fields, event),
   });
   shardMetrics(registry, shards);

@@ -1,9 +1,9 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
+import { pauseFor } from '../waiting.js';
 import type { Store } from '../stores/port.js';
 import { applyRows } from './apply.js';
 import type { LogRow, PlacedEntry } from './entry.js';
-import { pauseFor } from './log.js';
 import type { Indexer, Position, RowImage, ShardId } from './types.js';
 import { comparePositions, shardName } from './types.js';
 

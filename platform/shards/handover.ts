@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { NxnwError, asError } from '../errors.js';
 import { fault } from '../fault.js';
+import { pauseFor } from '../waiting.js';
 import type { ConfirmAnswer, MovedProof } from './api.js';
 import type { HandoverFacts, HandoverResult } from './control.js';
 import type { PeerLink } from './host-options.js';
 import type { ShardLog } from './log.js';
-import { pauseFor } from './log.js';
 import type { Owner } from './owner.js';
 import type { Replica } from './replica.js';
 import type { ShardState } from './state.js';

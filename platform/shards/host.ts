@@ -1,12 +1,13 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
+import { onAbort, pauseFor } from '../waiting.js';
 import type { ConfirmAnswer, MovedProof, OpenRequest, TxStatusRequest } from './api.js';
 import type { HandoverFacts, HandoverResult, ShardStatus } from './control.js';
 import { CrossGroup } from './crossgroup.js';
 import { confirmCopy, handOver } from './handover.js';
 import type { HostOptions } from './host-options.js';
 import { readLoad } from './load.js';
-import { ShardLog, pauseFor } from './log.js';
+import { ShardLog } from './log.js';
 import { Owner } from './owner.js';
 import type { Work, WorkAnswer } from './work.js';
 import { StateReader } from './reader.js';
@@ -192,7 +193,7 @@ export class ShardHost {
       const how = await replica.run();
       if (how === 'final') {
         this.o.log('shard.final', { shard: this.name });
-        await new Promise<void>((ok) => this.stop.signal.addEventListener('abort', () => ok()));
+        await new Promise<void>((ok) => onAbort(this.stop.signal, ok));
       }
       return replica.state;
     } finally {

@@ -1,5 +1,6 @@
 import { NxnwError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
+import { pauseFor } from '../waiting.js';
 import type { IndexRow } from '../stores/port.js';
 import type { LoadBegin, ScanAnswer } from './api.js';
 import { applyRows } from './apply.js';
@@ -7,7 +8,6 @@ import { readCell, readCheckpoint, writeCell, writeCheckpoint } from './checkpoi
 import type { MigrationIntent } from './control.js';
 import { rowBytes, startOf } from './entry.js';
 import type { ShardLog } from './log.js';
-import { pauseFor } from './log.js';
 import type { StateOptions } from './state.js';
 import { readLog } from './takeover.js';
 import type { Position, RowImage } from './types.js';

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { NxnwError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
+import { pauseFor } from '../waiting.js';
 import type { Slots } from '../stores/port.js';
 import type { PlacedEntry } from './entry.js';
 import { decodeEntry, sha256 } from './entry.js';
@@ -56,19 +57,6 @@ function runFrom(images: readonly SlotImage[], i: number): SlotImage[] {
     run.push(image);
   }
   return run;
-}
-
-/** Wakes after `ms` or when the signal aborts. */
-export function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((ok) => {
-    const done = () => {
-      clearTimeout(t);
-      signal.removeEventListener('abort', done);
-      ok();
-    };
-    const t = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-  });
 }
 
 /**

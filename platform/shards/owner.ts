@@ -1,5 +1,6 @@
 import { NxnwError, asError } from '../errors.js';
 import { fault } from '../fault.js';
+import { onAbort } from '../waiting.js';
 import type { LogEntry, LogRecord } from './entry.js';
 import { decodeEntry, encodeEntry } from './entry.js';
 import { BatchView } from './evaluate.js';
@@ -64,9 +65,7 @@ export class Owner implements WorkClock {
 
   constructor(private readonly o: OwnerOptions) {
     this.locks = new PrepareLocks(o.state.prepares.values());
-    o.signal.addEventListener('abort', () =>
-      this.end(new NxnwError('UNAVAILABLE', `shard ${this.name} is given up by this process`)),
-    );
+    onAbort(o.signal, () => this.end(new NxnwError('UNAVAILABLE', `shard ${this.name} is given up by this process`)));
     void this.run();
   }
 

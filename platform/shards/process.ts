@@ -33,11 +33,11 @@ export interface ShardProcessOptions {
   readonly naming: KeyNaming;
   readonly apps: readonly { readonly id: string; readonly shards: number; readonly origin: 'self' | 'peer' }[];
   readonly log: (event: string, fields: Record<string, unknown>) => void;
-  /** @default 30000 */
+  /** @default 60000 */
   readonly historyMs?: number;
 }
 
-const HISTORY_MS = 30_000;
+const HISTORY_MS = 60_000;
 const LOADS_AT_ONCE = 2;
 const LEASE_POLL_MS = 10;
 

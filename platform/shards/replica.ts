@@ -1,5 +1,6 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
+import { onAbort, pauseFor } from '../waiting.js';
 import type { FollowBatch, LoadBegin, ScanAnswer } from './api.js';
 import type { MigrationIntent, ReplicaPhase } from './control.js';
 import type { PlacedEntry } from './entry.js';
@@ -7,7 +8,6 @@ import { Digest, decodeEntry, rowBytes, rowDigest, terminalOf } from './entry.js
 import type { LoadProgress } from './load.js';
 import { SnapshotLoad, founded } from './load.js';
 import type { ShardLog, SlotImage } from './log.js';
-import { pauseFor } from './log.js';
 import { StateReader } from './reader.js';
 import type { ShardState, StateOptions } from './state.js';
 import { readLog, replay } from './takeover.js';
@@ -53,6 +53,7 @@ export class Replica {
   durable: Position | null = null;
   private fresh: PlacedEntry[] = [];
   private wake: (() => void)[] = [];
+  private kicks = 0;
   private readonly snapshot: SnapshotLoad;
 
   constructor(
@@ -81,18 +82,20 @@ export class Replica {
   }
 
   private kick(): void {
+    this.kicks++;
     for (const w of this.wake.splice(0)) w();
   }
 
   /** Follows until MOVE to this platform (or FINAL) is in the log here; then the state is whole through it. */
   async run(): Promise<'moved' | 'final'> {
     for (let wait = 50; ; wait = Math.min(wait * 2, 2000)) {
+      if (this.o.signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: replication stopped`);
       const stop = new AbortController();
       const abort = () => {
         stop.abort();
         this.kick();
       };
-      this.o.signal.addEventListener('abort', abort);
+      const off = onAbort(this.o.signal, abort);
       let failure: Error | null = null;
       try {
         await this.prepare(stop.signal);
@@ -120,7 +123,7 @@ export class Replica {
         if (hasCode(err, 'DIVERGED', 'RELOAD', 'LOG_CHAIN', 'LOG_HOLE', 'ROW_DIFFERS')) await this.restart();
         else if (this.state?.failure) await this.dropState();
       } finally {
-        this.o.signal.removeEventListener('abort', abort);
+        off();
       }
       await pauseFor(wait, this.o.signal);
     }
@@ -227,6 +230,7 @@ export class Replica {
     if (state.authority !== this.o.platform && (await this.endsWithMoveHere(state))) return 'moved';
     while (!signal.aborted) {
       if (state.failure) throw state.failure;
+      const seen = this.kicks;
       const next = await this.nextEntry(state);
       if (next) {
         await state.roomToIngest();
@@ -242,7 +246,8 @@ export class Replica {
         this.phase = 'following';
         continue;
       }
-      await new Promise<void>((ok) => this.wake.push(ok));
+      // what came while the last look was under way has woken nobody
+      if (this.kicks === seen) await new Promise<void>((ok) => this.wake.push(ok));
     }
     throw new NxnwError('UNAVAILABLE', `${this.name}: replication stopped`);
   }

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
+import { pauseFor } from '../waiting.js';
 import type { IdBlock, TxStatusAnswer, WriteAnswer } from './api.js';
 import type { ShardCalls } from './crossgroup.js';
 import { counterOf, idOf } from './ids.js';
-import { pauseFor } from './log.js';
 import type {
   CommitAnswer,
   CommitRequest,
@@ -42,6 +42,7 @@ interface Route {
 }
 
 const RETRY_MS = 15;
+const ANSWER_MS = 500;
 const ID_BLOCK = 1000;
 /** Errors after which the same request is sent again: nothing was done, or doing it again gives the first answer. */
 const AGAIN = ['NOT_OWNER', 'SUPERSEDED', 'UNAVAILABLE', 'CANCELLED', 'LOG_HOLE'];
@@ -133,7 +134,8 @@ export class Router implements ShardClient, ShardCalls {
       try {
         return await side.call<T>(method, shard, body, deadlineMs);
       } catch (e) {
-        if (!hasCode(e, 'NOT_OWNER') || this.o.nowMs() >= deadlineMs) throw e;
+        // said while the caller still waits: at the deadline it would hear nothing
+        if (!hasCode(e, 'NOT_OWNER') || this.o.nowMs() >= deadlineMs - ANSWER_MS) throw e;
         side.forget(shard);
         await pauseFor(RETRY_MS * 4, new AbortController().signal);
       }

@@ -1,10 +1,10 @@
 import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
+import { pauseFor } from '../waiting.js';
 import type { Store } from '../stores/port.js';
 import type { FollowBatch, LoadBegin, PullRequest, ScanAnswer } from './api.js';
 import { decodeEntry, terminalOf } from './entry.js';
 import type { ShardLog, SlotImage } from './log.js';
-import { pauseFor } from './log.js';
 import type { ShardState } from './state.js';
 import { viewLog } from './takeover.js';
 import type { Position, RowImage, ShardId } from './types.js';

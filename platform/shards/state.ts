@@ -17,7 +17,7 @@ export interface StateOptions {
   readonly shard: ShardId;
   readonly store: Store;
   readonly indexer: Indexer;
-  /** Reads in the past and conflicts are known for this long. @default 30000 */
+  /** Reads in the past and conflicts are known for this long. @default 60000 */
   readonly historyMs: number;
   /** Bytes of recent versions above which the history window shrinks. */
   readonly maxRecentBytes: number;

@@ -17,12 +17,12 @@ const SHORT: readonly (readonly ['n1' | 'n2', string])[] = [
 ];
 const N1_POINTS = [
   'append.beforeSend=kill@30', 'append.held=kill@30', 'commit.beforeAck=kill@30', 'apply.row=kill@20', 'apply.index=kill@20',
-  'checkpoint.before=kill@3', 'checkpoint.after=kill@3', 'truncate.eachRow=kill@3', 'ship.sent=kill@10', 'load.p0=kill', 'hold=kill',
+  'checkpoint.before=kill@3', 'checkpoint.after=kill@3', 'truncate.eachRow=kill@3', 'ship.sent=kill@10', 'hold=kill',
   'deadline.beforeMove=kill', 'deadline.withMove=kill', 'move.known=kill', 'move.beforeTell=kill', 'forward.sent=kill@5',
   'xg.prepared=kill@3', 'xg.decide.sent=kill@3', 'xg.note=kill@3', 'append.sent=stop@40', 'move.sent=stop', 'move.known=stop',
 ]; // prettier-ignore
 const N2_POINTS = [
-  'recv.stored=kill@20', 'recv.beforeAck=kill@10', 'scan.read=kill', 'scan.stored=kill', 'redo.each=kill@10', 'digest.compare=kill',
+  'load.p0=kill', 'recv.stored=kill@20', 'recv.beforeAck=kill@10', 'scan.read=kill', 'scan.stored=kill', 'redo.each=kill@10', 'digest.compare=kill',
   'confirm.sent=kill', 'start.won=kill', 'serve.first=kill', 'replay.each=kill@2', 'chunk.written=kill', 'n2.start.sent=stop',
 ]; // prettier-ignore
 const ALL = [...SHORT, ...N1_POINTS.map((p) => ['n1', p] as const), ...N2_POINTS.map((p) => ['n2', p] as const)];

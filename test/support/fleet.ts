@@ -88,6 +88,8 @@ export class Fleet {
         { id: o.app, shards: o.shards, origin: o.join ? 'peer' : 'self', doors: [{ host: o.ip, port: 8100 + i }] },
       ],
       healthFile: join(dir, 'health'),
+      // short, so that the log is truncated while a test runs
+      historyMs: 2000,
       ...(o.join
         ? {
             join: {
