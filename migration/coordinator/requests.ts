@@ -18,7 +18,7 @@ export const MigrationOptions = z.strictObject({
       /** Longest hold of a shard's requests before MOVE is sent. */
       stallBudgetMs: z.int().positive().default(1000),
       /** Shards handed over at the same time. */
-      parallelShards: z.int().positive().default(4),
+      parallelShards: z.int().positive().default(2),
       /** Tries per shard before the switch is taken back. */
       triesPerShard: z.int().positive().default(5),
       /** Largest replication lag at which a switch may begin. */

@@ -15,12 +15,16 @@ export interface ApplierOptions {
   readonly generation: () => number;
   /** Rows that entries make true, in log order. */
   readonly rowsOf: (batch: readonly PlacedEntry[]) => LogRow[];
+  /** The stored row of a key, where that is known without asking. */
+  readonly known: (key: Buffer) => RowImage | null | undefined;
   /** The stored row of a key, before it is replaced. */
   readonly before: (key: Buffer, row: RowImage | null) => void;
 }
 
 const APPLY_BATCH_ROWS = 500;
 const APPLY_BATCH_BYTES = 1 << 20;
+const GATHER_MS = 100;
+const GATHER_BYTES = 256 << 10;
 const NEVER = new AbortController().signal;
 
 /** Writes the rows of held entries to the store in the background, in log order, batch after batch (C8). */
@@ -34,12 +38,14 @@ export class Applier {
   private roomWaiters: (() => void)[] = [];
   private applying: Promise<void> | null = null;
   private closed = false;
+  private begin: (() => void) | null = null;
 
   constructor(private readonly o: ApplierOptions) {}
 
   push(p: PlacedEntry): void {
     this.pending.push(p);
     this.pendingBytes += p.bytes.length;
+    if (this.pendingBytes > GATHER_BYTES) this.begin?.();
     this.kick();
   }
 
@@ -47,6 +53,7 @@ export class Applier {
   whenApplied(p: Position): Promise<void> {
     if (this.failure) return Promise.reject(this.failure);
     if (comparePositions(this.applied, p) >= 0) return Promise.resolve();
+    this.begin?.();
     return new Promise((ok, fail) => this.waiters.push({ at: p, ok, fail }));
   }
 
@@ -55,6 +62,18 @@ export class Applier {
     while (this.pendingBytes > this.o.maxPendingBytes && !this.failure && !this.closed)
       await new Promise<void>((ok) => this.roomWaiters.push(ok));
     if (this.failure) throw this.failure;
+  }
+
+  /** Entries are gathered for a moment, so that one round in the store serves several; who waits ends it. */
+  private gather(): Promise<void> {
+    if (this.waiters.length > 0 || this.pendingBytes > GATHER_BYTES) return Promise.resolve();
+    return new Promise((ok) => {
+      const t = setTimeout(ok, GATHER_MS);
+      this.begin = () => {
+        clearTimeout(t);
+        ok();
+      };
+    });
   }
 
   private kick(): void {
@@ -79,6 +98,7 @@ export class Applier {
 
   private async applyAll(): Promise<void> {
     while (this.pending.length > 0 && !this.closed) {
+      await this.gather();
       const batch: PlacedEntry[] = [];
       let rows = 0;
       let bytes = 0;
@@ -116,9 +136,12 @@ export class Applier {
   private async applyOnce(rows: readonly LogRow[]): Promise<void> {
     const { shard, store, indexer } = this.o;
     const keys = [...new Map(rows.map((r) => [r.key.toString('latin1'), r.key])).values()];
-    const found = await store.getRows(shard, this.o.generation(), keys);
+    const known = keys.map((key) => this.o.known(key));
+    const ask = keys.filter((_, i) => known[i] === undefined);
+    const found = ask.length > 0 ? await store.getRows(shard, this.o.generation(), ask) : [];
     const stored = new Map<string, RowImage | null>();
-    keys.forEach((key, i) => stored.set(key.toString('latin1'), found[i] ?? null));
+    keys.forEach((key, i) => known[i] !== undefined && stored.set(key.toString('latin1'), known[i] ?? null));
+    ask.forEach((key, i) => stored.set(key.toString('latin1'), found[i] ?? null));
     for (const key of keys) this.o.before(key, stored.get(key.toString('latin1')) ?? null);
     const out = applyRows(rows, stored, indexer);
     await fault('apply.index', shardName(shard));
@@ -131,6 +154,7 @@ export class Applier {
   /** Stops; what runs is finished first. */
   async close(why: NxnwError): Promise<void> {
     this.closed = true;
+    this.begin?.();
     await this.applying;
     this.fail(why);
   }

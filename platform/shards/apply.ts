@@ -9,6 +9,11 @@ export interface Applied {
 
 const k = (b: Buffer): string => b.toString('latin1');
 
+function indexRows(row: RowImage | null, indexer: Indexer): Map<string, IndexKey> {
+  const keys = row?.entity ? indexer(row.entity) : [];
+  return new Map(keys.map((i) => [`${k(i.part)}\u0000${k(i.key)}`, i]));
+}
+
 /**
  * Pure: rows and index rows to put, from rows in log order and the stored rows of their keys (C8). Index rows of
  * versions in between are put too, so that a read at a T between them finds its candidates.
@@ -21,14 +26,15 @@ export function applyRows(
   const now = new Map(stored);
   const index = new Map<string, IndexRow>();
   const rows = new Map<string, RowImage>();
-  const put = (i: IndexKey, version: number, present: boolean) =>
-    index.set(`${k(i.part)}\u0000${k(i.key)}`, { ...i, version, present });
   for (const row of log) {
     const old = now.get(k(row.key)) ?? null;
     // a scanned row may be newer than the entry that is redone (C10)
     if (old && old.version > row.version) continue;
-    if (old?.entity) for (const i of indexer(old.entity)) put(i, row.version, false);
-    if (row.entity) for (const i of indexer(row.entity)) put(i, row.version, true);
+    const was = indexRows(old, indexer);
+    const is = indexRows(row, indexer);
+    // what stays is there already, with the version that made it so
+    for (const [id, i] of was) if (!is.has(id)) index.set(id, { ...i, version: row.version, present: false });
+    for (const [id, i] of is) if (!was.has(id)) index.set(id, { ...i, version: row.version, present: true });
     now.set(k(row.key), row);
     const { key, version, createdUs, updatedUs, entity } = row;
     rows.set(k(key), { key, version, createdUs, updatedUs, entity });

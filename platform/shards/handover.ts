@@ -8,6 +8,7 @@ import type { PeerLink } from './host-options.js';
 import type { ShardLog } from './log.js';
 import type { Owner } from './owner.js';
 import type { Replica } from './replica.js';
+import type { Source } from './source.js';
 import type { ShardState } from './state.js';
 import type { Position } from './types.js';
 import { comparePositions } from './types.js';
@@ -57,6 +58,7 @@ export interface HandOverOptions {
   readonly name: string;
   readonly platform: string;
   readonly shardLog: ShardLog;
+  readonly source: Source;
   readonly nowMs: () => number;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
   /** MOVE is known: from now on callers are sent to the other platform. */
@@ -71,6 +73,15 @@ export interface HandOverOptions {
  * is sent releases the held requests, and nothing has happened.
  */
 export async function handOver(o: HandOverOptions): Promise<HandoverResult> {
+  o.source.hurry('on');
+  try {
+    return await holdAndMove(o);
+  } finally {
+    o.source.hurry('off');
+  }
+}
+
+async function holdAndMove(o: HandOverOptions): Promise<HandoverResult> {
   const { owner, state, peer, stallBudgetMs, name, nowMs } = o;
   let began = nowMs();
   const released = (reason: string): HandoverResult => {

@@ -16,7 +16,7 @@ import { replicaStatus } from './replica-status.js';
 import { anyPeer } from './sides.js';
 import { Source } from './source.js';
 import type { ShardState, StateOptions } from './state.js';
-import { takeOver, viewLog } from './takeover.js';
+import { movedHere, takeOver, viewLog } from './takeover.js';
 import type { Opened } from './takeover.js';
 import type { Authority, LookupAnswer, Position, QueryAnswer } from './types.js';
 import { comparePositions, shardName } from './types.js';
@@ -87,23 +87,19 @@ export class ShardHost {
 
   /** Takes the role that the log gives; comes back when it is over, with the state if it is still whole. */
   private async oneRole(whole: ShardState | null): Promise<ShardState | null> {
+    if (whole && movedHere(whole, this.o.platform)) {
+      this.setAuthority({ platform: this.o.platform, epoch: whole.end.epoch + 1, hash: whole.endHash });
+      const opened = await this.tryOpen(whole, whole.generation);
+      if (opened) return this.serve(opened);
+      await whole.close();
+      return null;
+    }
     const load = await readLoad(this.stateOptions());
     const view = await viewLog(this.shardLog);
-    const turn =
-      view.kind === 'empty'
-        ? this.o.mayFound()
-        : view.kind === 'open'
-          ? view.platform === this.o.platform
-          : view.next === this.o.platform;
-    this.setAuthority(
-      view.kind === 'empty'
-        ? null
-        : {
-            platform: view.kind === 'open' ? view.platform : view.next,
-            epoch: view.kind === 'open' ? view.end.epoch : view.end.epoch + 1,
-            hash: null,
-          },
-    );
+    const next = view.kind === 'empty' ? null : view.kind === 'open' ? view.platform : view.next;
+    const turn = next === null ? this.o.mayFound() : next === this.o.platform;
+    const epoch = view.kind === 'empty' ? 0 : view.end.epoch + (view.kind === 'open' ? 0 : 1);
+    this.setAuthority(next === null ? null : { platform: next, epoch, hash: null });
     if (turn && (!load || load.done)) {
       const opened = await this.tryOpen(whole, load?.generation ?? 0);
       if (opened) return this.serve(opened);
@@ -264,9 +260,14 @@ export class ShardHost {
     const at = state.end;
     await owner.readable(null, t, deadlineMs);
     await state.whenApplied(state.end);
-    const abort = AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs - this.o.nowMs())));
-    const batch = await this.o.engine(query, new StateReader(state, t), abort);
-    return { batch, authority: this.authorityAt(at) };
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), Math.max(1, Math.ceil(deadlineMs - this.o.nowMs())));
+    try {
+      const batch = await this.o.engine(query, new StateReader(state, t), late.signal);
+      return { batch, authority: this.authorityAt(at) };
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async submit(work: Work, deadlineMs: number): Promise<WorkAnswer & { authority: Authority }> {
@@ -349,6 +350,7 @@ export class ShardHost {
       name: this.name,
       platform,
       shardLog: this.shardLog,
+      source: this.source,
       nowMs,
       log,
       moved,

@@ -208,6 +208,10 @@ export class SnapshotLoad {
     const found = keys.length > 0 ? await store.getRows(shard, generation, keys) : [];
     const stored = new Map<string, RowImage | null>();
     keys.forEach((key, i) => stored.set(key.toString('latin1'), found[i] ?? null));
-    return applyRows(rows, stored, indexer).index;
+    // a row that was stored may lack its index rows: a page is written in any order, so all of them are put again
+    const present = rows.flatMap((r) =>
+      r.entity ? indexer(r.entity).map((i) => ({ ...i, version: r.version, present: true })) : [],
+    );
+    return [...applyRows(rows, stored, indexer).index.filter((i) => !i.present), ...present];
   }
 }

@@ -38,6 +38,12 @@ function readRef(slot: Buffer): ChunkRef {
 const RUN_SLOTS = 64;
 const RUN_BYTES = 512 << 10;
 
+/** The slot of an entry that lies in it whole; null = it has chunks in the store. */
+export function inlineImage(p: PlacedEntry): SlotImage | null {
+  if (p.bytes.length > INLINE_BYTES) return null;
+  return { at: p.at, slot: Buffer.concat([Buffer.from([INLINE]), p.bytes]), payload: p.bytes };
+}
+
 /** Images from `i` on that may go in one round: one segment, not its START, bounded. */
 function runFrom(images: readonly SlotImage[], i: number): SlotImage[] {
   const run: SlotImage[] = [];

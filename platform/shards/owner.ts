@@ -222,7 +222,7 @@ export class Owner implements WorkClock {
     const list = [...keys.values()];
     const out = new Map<string, RowImage | null>();
     if (list.length === 0) return out;
-    const rows = await this.o.state.o.store.getRows(this.o.state.o.shard, this.o.state.generation, list);
+    const rows = await this.o.state.storedRows(list);
     list.forEach((key, i) => out.set(key.toString('latin1'), rows[i] ?? null));
     return out;
   }

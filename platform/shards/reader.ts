@@ -27,16 +27,12 @@ export class StateReader implements ShardReader {
 
   async get(keys: readonly Buffer[]): Promise<(RowImage | null)[]> {
     this.check();
-    const { o, recent, generation } = this.state;
+    const { recent } = this.state;
     const out: (RowImage | null | undefined)[] = keys.map((k) => recent.at(k, this.atUs));
     const ask: number[] = [];
     out.forEach((r, i) => r === undefined && ask.push(i));
     if (ask.length > 0) {
-      const rows = await o.store.getRows(
-        o.shard,
-        generation,
-        ask.map((i) => keys[i] ?? Buffer.alloc(0)),
-      );
+      const rows = await this.state.storedRows(ask.map((i) => keys[i] ?? Buffer.alloc(0)));
       ask.forEach((i, j) => (out[i] = this.visible(keys[i] ?? Buffer.alloc(0), rows[j] ?? null)));
       this.check();
     }

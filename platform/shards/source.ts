@@ -5,6 +5,7 @@ import type { Store } from '../stores/port.js';
 import type { FollowBatch, LoadBegin, PullRequest, ScanAnswer } from './api.js';
 import { decodeEntry, terminalOf } from './entry.js';
 import type { ShardLog, SlotImage } from './log.js';
+import { inlineImage } from './log.js';
 import type { ShardState } from './state.js';
 import { viewLog } from './takeover.js';
 import type { Position, RowImage, ShardId } from './types.js';
@@ -12,18 +13,22 @@ import { comparePositions, shardName } from './types.js';
 
 const FOLLOW_SLOTS = 64;
 const HEARTBEAT_MS = 200;
+/** Entries are gathered for this long for a follower that keeps up: one round in its store for all of them. */
+const GATHER_MS = 200;
 /** A follower that was not heard of for this long no longer keeps the log from being truncated; it loads again. */
 const PIN_MS = 10 * 60_000;
 const TRUNCATE_STEP = 64;
 const NEVER = new AbortController().signal;
 
 /** What a follower reads from: a shard's state, or the bare log. */
-type Followed = Pick<ShardState, 'end' | 'changed'>;
+type Followed = Pick<ShardState, 'end' | 'changed'> & { readonly tail?: ShardState['tail'] };
 
 /** What a shard's holder gives to the other platform: its log as a stream, its rows as pages, and the floor of both. */
 export class Source {
   private readonly pins = new Map<string, { at: Position; seenMs: number }>();
   private cut: Position = { epoch: 1, slot: 0 };
+  private hurried = false;
+  private readonly gathering: (() => void)[] = [];
   private commitMs = 0;
   private commitSeenMs = 0;
 
@@ -98,12 +103,51 @@ export class Source {
   async pull(r: PullRequest, state: Followed): Promise<FollowBatch> {
     this.pins.set(r.platform, { at: r.durable, seenMs: this.nowMs() });
     if (comparePositions(r.from, state.end) >= 0) await state.changed(HEARTBEAT_MS);
-    const images = await this.behind(r.from, state.end);
+    if (comparePositions(r.from, state.end) < 0) await this.gather(r.from, state);
+    const { end } = state;
+    const found = this.remembered(r.from, state) ?? (await this.behind(r.from, end));
+    const images = found && (await this.inHole(found.at(-1))) ? null : found;
     await fault('ship.sent', shardName(this.shard));
-    return { images: images ?? [], end: state.end, nowUs: this.nowUs(), reload: images === null };
+    return { images: images ?? [], end, nowUs: this.nowUs(), reload: images === null };
   }
 
-  /** Held slots behind a position, up to `end`, without a gap; null = they are truncated. */
+  /** From now on entries are given out at once (a hand-over waits for them), or gathered again. */
+  hurry(on: 'on' | 'off'): void {
+    this.hurried = on === 'on';
+    for (const w of this.gathering.splice(0)) w();
+  }
+
+  private async gather(from: Position, state: Followed): Promise<void> {
+    const behind = state.end.epoch > from.epoch || state.end.slot - from.slot >= FOLLOW_SLOTS;
+    if (behind || this.hurried) return;
+    await new Promise<void>((ok) => {
+      const t = setTimeout(ok, GATHER_MS);
+      this.gathering.push(() => {
+        clearTimeout(t);
+        ok();
+      });
+    });
+  }
+
+  /** Entries of one segment behind `from`, as far as memory has them whole; null = the store is to be asked. */
+  private remembered(from: Position, state: Followed): SlotImage[] | null {
+    const out: SlotImage[] = [];
+    for (const p of state.tail?.behind(from, FOLLOW_SLOTS) ?? []) {
+      const image = inlineImage(p);
+      if (!image) break;
+      out.push(image);
+      if (terminalOf(p.entry)) break;
+    }
+    return out.length > 0 ? out : null;
+  }
+
+  /** A terminal counts only if nothing lies behind it in its segment (C3). */
+  private async inHole(last: SlotImage | undefined): Promise<boolean> {
+    if (!last || !terminalOf(decodeEntry(last.payload, last.at).entry)) return false;
+    return (await this.log.last(last.at.epoch)) !== last.at.slot;
+  }
+
+  /** Held slots of one segment behind a position, up to `end`, without a gap; null = they are truncated. */
   private async behind(cursor: Position, end: Position): Promise<SlotImage[] | null> {
     if (comparePositions(cursor, end) >= 0) return [];
     let at = { epoch: cursor.epoch, slot: cursor.slot + 1 };
@@ -119,13 +163,6 @@ export class Source {
       if (image.at.slot !== at.slot + out.length) return null;
       out.push(image);
     }
-    const tail = out.at(-1);
-    if (
-      tail &&
-      terminalOf(decodeEntry(tail.payload, tail.at).entry) &&
-      (await this.log.last(tail.at.epoch)) !== tail.at.slot
-    )
-      return null;
     return out;
   }
 

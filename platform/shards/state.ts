@@ -11,6 +11,9 @@ import { comparePositions, shardName, showPosition } from './types.js';
 import { Marks } from './marks.js';
 import { committedAnswers, committedRows } from './outcome.js';
 import type { Outcome } from './outcome.js';
+import { RowCache } from './row-cache.js';
+import { Spans } from './spans.js';
+import { Tail } from './tail.js';
 import { RecentVersions } from './versions.js';
 
 export interface StateOptions {
@@ -27,6 +30,7 @@ export interface StateOptions {
 }
 
 const MAX_OUTCOMES = 100_000;
+const CACHE_BYTES = 4 << 20;
 
 /**
  * A shard as its log makes it, on whichever side: entries go in in log order (`ingest`), rows are written to the store
@@ -51,14 +55,12 @@ export class ShardState {
   bytes = 0;
   generation = 0;
   checkpointed: Position | null = null;
+  readonly tail = new Tail();
+  private readonly cache = new RowCache(CACHE_BYTES);
 
   private readonly marks = new Marks();
   private readonly applier: Applier;
-  /**
-   * From each PREPARE to its decision: no checkpoint may lie between them, or a replay from it would meet the decision
-   * without its after-images (C5).
-   */
-  private readonly spans = new Map<TxId, { readonly from: Position; to: Position | null }>();
+  private readonly spans = new Spans();
   private changeWaiters: (() => void)[] = [];
 
   constructor(readonly o: StateOptions) {
@@ -66,6 +68,7 @@ export class ShardState {
       ...o,
       generation: () => this.generation,
       rowsOf: (batch) => this.takeRows(batch),
+      known: (key) => (this.counted ? this.recent.applied(key, this.applied) : undefined),
       before: (key, row) => this.recent.setBase(key, row),
     });
   }
@@ -143,7 +146,7 @@ export class ShardState {
           break;
         case 'prepare':
           this.prepares.set(r.tx, { ...r, at: p.at });
-          this.spans.set(r.tx, { from: p.at, to: null });
+          this.spans.begin(r.tx, p.at);
           this.tsUs = Math.max(this.tsUs, r.proposal);
           break;
         case 'decide':
@@ -174,8 +177,23 @@ export class ShardState {
     this.endHash = p.hash;
     this.tsUs = Math.max(this.tsUs, p.entry.tsUs);
     this.mark();
+    this.tail.push(p);
     for (const w of this.changeWaiters.splice(0)) w();
     this.applier.push(p);
+  }
+
+  /** The store's rows of keys of which no recent version is held, or what was read of them before. */
+  async storedRows(keys: readonly Buffer[]): Promise<(RowImage | null)[]> {
+    const out = keys.map((key) => this.cache.get(key));
+    const missing = keys.filter((_, i) => out[i] === undefined);
+    const { floor } = this.recent;
+    const rows = missing.length > 0 ? await this.o.store.getRows(this.o.shard, this.generation, missing) : [];
+    // what was written while the store was asked is newer than what it said
+    missing.forEach((key, j) => {
+      if (this.recent.floor === floor && !this.recent.newest(key)) this.cache.put(key, rows[j] ?? null);
+    });
+    let j = 0;
+    return out.map((row) => (row === undefined ? (rows[j++] ?? null) : row));
   }
 
   /** Resolves at the next entry, or after `ms`. */
@@ -203,13 +221,14 @@ export class ShardState {
     this.decided.clear();
     for (const p of prepares) {
       this.prepares.set(p.tx, p);
-      if (!this.spans.has(p.tx)) this.spans.set(p.tx, { from: p.at, to: null });
+      this.spans.listed(p.tx, p.at);
     }
     for (const d of decided) this.decided.set(d.tx, d);
   }
 
   private take(row: LogRow, at: Position, bases?: ReadonlyMap<string, RowImage | null>): void {
     this.recent.add(row, at, bases?.get(row.key.toString('latin1')));
+    this.cache.forget(row.key);
     if (row.was) {
       this.digest.remove(row.was);
       this.entities--;
@@ -229,8 +248,7 @@ export class ShardState {
     if (commit) this.tsUs = Math.max(this.tsUs, version);
     if (!prepared) return;
     this.prepares.delete(tx);
-    const span = this.spans.get(tx);
-    if (span) span.to = p.at;
+    this.spans.end(tx, p.at);
     if (!commit) return;
     const rows = committedRows(prepared, version);
     for (const row of rows)
@@ -321,17 +339,7 @@ export class ShardState {
   checkpointable(): Position {
     let to = this.applied;
     for (const d of this.decided.values()) if (comparePositions(d.at, to) <= 0) to = this.marks.before(d.at) ?? to;
-    for (let moved = true; moved;) {
-      moved = false;
-      for (const { from, to: end } of this.spans.values()) {
-        if (comparePositions(from, to) > 0 || (end && comparePositions(end, to) <= 0)) continue;
-        const below = this.marks.before(from);
-        if (!below || comparePositions(below, to) >= 0) continue;
-        to = below;
-        moved = true;
-      }
-    }
-    return to;
+    return this.spans.outside(to, this.marks);
   }
 
   /** Writes the checkpoint; answers where history that must be kept begins (truncate below it). */
@@ -367,7 +375,7 @@ export class ShardState {
     });
     await fault('checkpoint.after', about);
     this.checkpointed = m.at;
-    for (const [tx, span] of this.spans) if (span.to && comparePositions(span.to, m.at) <= 0) this.spans.delete(tx);
+    this.spans.forget(m.at);
     this.marks.cut(window);
     return window;
   }

@@ -128,6 +128,13 @@ export interface TakeOverOptions {
   readonly signal: AbortSignal;
 }
 
+/** The state's newest entry is MOVE to the platform. */
+export function movedHere(state: ShardState, platform: string): boolean {
+  const last = state.tail.last();
+  const t = last && comparePositions(last.at, state.end) === 0 ? terminalOf(last.entry) : null;
+  return t?.t === 'move' && t.platform === platform;
+}
+
 /** A segment that this process has opened, or null when it is not this platform's turn. */
 export interface Opened {
   readonly state: ShardState;
@@ -142,6 +149,13 @@ export interface Opened {
 export async function takeOver(o: TakeOverOptions, whole?: ShardState): Promise<Opened | null> {
   const name = shardName(o.log.shard);
   let known = whole;
+  // a copy that is whole through MOVE opens the next segment at once: callers wait. If another was first, the log is read
+  if (known && movedHere(known, o.platform) && (await o.log.last(known.end.epoch)) === known.end.slot) {
+    const opened = await start(o, known, { epoch: known.end.epoch + 1, slot: 0 }, known.end);
+    if (opened) return opened;
+    await known.close();
+    known = undefined;
+  }
   while (!o.signal.aborted) {
     const view = await viewLog(o.log);
     if (view.kind === 'empty') {

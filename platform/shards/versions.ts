@@ -75,6 +75,13 @@ export class RecentVersions {
     return chain.base?.entity ? chain.base : null;
   }
 
+  /** The row that the store has of a key, if that is known here: nothing behind `applied` is written yet. */
+  applied(key: Buffer, applied: Position): RowImage | null | undefined {
+    const chain = this.chains.get(mapKey(key));
+    const last = chain?.held.findLast((h) => comparePositions(h.at, applied) <= 0);
+    return last ? last.row : chain?.base;
+  }
+
   /** True if the key was written after `at`; also when that cannot be known any more. */
   writtenAfter(key: Buffer, at: Position): boolean {
     if (comparePositions(at, this.floor) < 0) return true;

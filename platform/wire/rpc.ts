@@ -88,6 +88,20 @@ function peerName(call: {
   return Array.isArray(cn) ? (cn[0] ?? '') : (cn ?? '');
 }
 
+/** The name is looked up only when asked for: reading a certificate costs more than most calls. */
+function callerOf(
+  call: Parameters<typeof peerName>[0] & Parameters<typeof deadlineOf>[0],
+  signal: AbortSignal,
+): Caller {
+  return {
+    get peer() {
+      return peerName(call);
+    },
+    signal,
+    deadlineMs: deadlineOf(call),
+  };
+}
+
 function deadlineOf(call: { getDeadline(): Date | number }): number {
   const d = call.getDeadline();
   return d instanceof Date ? d.getTime() : d;
@@ -108,7 +122,7 @@ export class RpcServer {
       handlers[m] = (call: ServerUnaryCall<unknown, unknown>, done: sendUnaryData<unknown>) => {
         const abort = new AbortController();
         call.on('cancelled', () => abort.abort());
-        const caller = { peer: peerName(call), signal: abort.signal, deadlineMs: deadlineOf(call) };
+        const caller = callerOf(call, abort.signal);
         handler(call.request, caller).then(
           (v) => done(null, v ?? {}),
           (e: unknown) => done(toServiceError(e)),
@@ -120,7 +134,7 @@ export class RpcServer {
       handlers[m] = (call: ServerDuplexStream<unknown, unknown>) => {
         const abort = new AbortController();
         call.on('cancelled', () => abort.abort());
-        const caller = { peer: peerName(call), signal: abort.signal, deadlineMs: deadlineOf(call) };
+        const caller = callerOf(call, abort.signal);
         pump(handler(call.iterator({ destroyOnReturn: false }), caller), call, abort.signal).then(
           () => call.end(),
           (e: unknown) => {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { repoRoot } from '@nxnw/tools';
 import { NxnwError } from '@nxnw/platform/errors';
@@ -36,6 +37,8 @@ export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran
     env: { ...process.env, ...o.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  // A person's command runs on a machine of its own; here it must not take the cores that the platforms serve with.
+  if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
   // An interrupt lets `pulumi` end the step that it is in; the second one, after a while, does not.
   const interrupt = (): void => {
     child.kill('SIGINT');
