@@ -55,7 +55,7 @@ const cassandraSpecSchema = z.strictObject({
   clusterName: z.string().regex(/^[A-Za-z0-9 _-]{1,48}$/),
   /** Addresses of seed nodes. @default the node itself */
   seeds: z.array(host).default([]),
-  heapMiB: z.int().min(128).default(256),
+  heapMiB: z.int().min(128).default(512),
 });
 
 /** The embedded store is a directory of the machine, kept until the machine is destroyed: `storeDirectory(dir, id)`. */

@@ -38,6 +38,8 @@ export interface ExtraIndexRow {
 
 const PAGE = 500;
 const AGAIN = 100;
+/** Index rows that are asked for at one time. */
+const LOOKUPS = 32;
 
 /** The state that a scan reads, standing at `at` or later with all of that applied. */
 async function stateAt(h: ShardHost, at: Position, deadlineMs: number): Promise<ShardState> {
@@ -106,20 +108,23 @@ async function printRows(
 ): Promise<Pick<VerifyPage, 'rows' | 'indexMissing'>> {
   const { store, shard, indexer } = state.o;
   const rows: RowPrint[] = [];
-  const indexMissing: Buffer[] = [];
+  const wanted: { key: Buffer; index: IndexKey }[] = [];
   for (const stored of found) {
     const row = stored.version > atUs ? state.recent.at(stored.key, atUs) : stored;
     if (!row?.entity) continue;
     rows.push({ key: row.key, version: row.version, digest: rowDigest(row) });
     if (row !== stored) continue;
-    let lacks = false;
-    for (const i of indexOf(indexer, row.entity) ?? []) {
-      const held = await indexRow(state, i);
-      if (!held || (!held.present && held.version <= atUs)) lacks = true;
-    }
-    if (lacks) indexMissing.push(row.key);
+    for (const index of indexOf(indexer, row.entity) ?? []) wanted.push({ key: row.key, index });
   }
-  return { rows, indexMissing };
+  const lacking = new Map<string, Buffer>();
+  for (let i = 0; i < wanted.length; i += LOOKUPS)
+    await Promise.all(
+      wanted.slice(i, i + LOOKUPS).map(async ({ key, index }) => {
+        const held = await indexRow(state, index);
+        if (!held || (!held.present && held.version <= atUs)) lacking.set(key.toString('latin1'), key);
+      }),
+    );
+  return { rows, indexMissing: [...lacking.values()] };
 
   async function indexRow(s: ShardState, i: IndexKey): Promise<IndexRow | null> {
     const range = { from: i.key, to: Buffer.concat([i.key, Buffer.from([0])]), order: 'asc' } as const;

@@ -108,6 +108,8 @@ export class Demo {
       timeoutMs: UP_MS,
       onLine: (line) => this.screen.passing(line.trim()),
       ...o,
+      // what it starts inherits this: not before both platforms stand
+      priority: this.state.stage === 'synced' ? 'normal' : 'low',
       log: join(DIR, 'nxnw.log'),
       env: {
         NXNW_HOME: HOME,

@@ -12,7 +12,7 @@ const USAGE = `usage: npm run demo [-- OPTIONS]
   --keep           leave both platforms running at the end
   --from STEP      go on from a step, against what an earlier run with --keep left
   --only STEP      run one step only, as --from
-  --rate N         requests a second of the load (160)
+  --rate N         requests a second of the load (152)
   --clients N      load processes (3)
 steps: ${STEPS.map((s) => s.name).join(' ')}
 `;
@@ -37,7 +37,7 @@ async function main(): Promise<number> {
       keep: { type: 'boolean', default: false },
       from: { type: 'string' },
       only: { type: 'string' },
-      rate: { type: 'string', default: '160' },
+      rate: { type: 'string', default: '152' },
       clients: { type: 'string', default: '3' },
       help: { type: 'boolean', default: false },
     },

@@ -19,6 +19,8 @@ export interface NxnwOptions {
   /** Exit codes that are no error. @default [0] */
   readonly allowed?: readonly number[];
   readonly timeoutMs: number;
+  /** Of the processes that the command starts, too. */
+  readonly priority: 'normal' | 'low';
   /** Everything is kept in this file. */
   readonly log: string;
   readonly env: Readonly<Record<string, string>>;
@@ -38,7 +40,7 @@ export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   // A person's command runs on a machine of its own; here it must not take the cores that the platforms serve with.
-  if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+  if (o.priority === 'low' && child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
   // An interrupt lets `pulumi` end the step that it is in; the second one, after a while, does not.
   const interrupt = (): void => {
     child.kill('SIGINT');

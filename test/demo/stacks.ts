@@ -31,7 +31,6 @@ export function writeStackFile(stack: Stack, o: StackFileOptions): void {
   const common = {
     'nxnw:platform': { name: 'nxnw' },
     'nxnw:cloud': { kind: 'local', local: { network: `${NETWORKS[stack]}.0/24`, directory: machinesDir(stack) } },
-    'nxnw:datastore': { processes: 2 },
     'nxnw:edge': { httpPort: EDGE_PORT },
     'nxnw:dns': {
       driver: 'rfc2136',
@@ -46,10 +45,13 @@ export function writeStackFile(stack: Stack, o: StackFileOptions): void {
     stack === 'blue'
       ? {
           'nxnw:store': { kind: 'lmdb' },
+          'nxnw:datastore': { processes: 2 },
           'nxnw:apps': [{ id: APP, bundle: './examples/gazetteer', instances: 2 }],
         }
       : {
           'nxnw:store': { kind: 'cassandra' },
+          // beside Cassandra: one process answers without a hop between two on the same two cores
+          'nxnw:datastore': { processes: 1 },
           'nxnw:migrateFrom': 'blue',
           'nxnw:stage': o.stage,
           'nxnw:migration': {
