@@ -37,17 +37,18 @@ export function searchPath(): string {
   );
 }
 
+function runs(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Full path of a program; throws PROGRAM_MISSING. */
 export function findProgram(name: string): string {
-  for (const dir of searchPath().split(delimiter)) {
-    const path = join(dir, name);
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {
-      continue; // not here
-    }
-  }
+  for (const dir of searchPath().split(delimiter)) if (runs(join(dir, name))) return join(dir, name);
   throw new NxnwError(
     'PROGRAM_MISSING',
     `there is no program "${name}" on this machine; install its package (the set-up does it where it may)`,
@@ -55,8 +56,13 @@ export function findProgram(name: string): string {
   );
 }
 
-/** `java` of JAVA_HOME, or of the search path. */
+/** `java` of JAVA_HOME, or of the search path; throws PROGRAM_MISSING. */
 export function javaProgram(): string {
   const home = process.env['JAVA_HOME'];
-  return home !== undefined && home !== '' ? join(home, 'bin/java') : findProgram('java');
+  if (home === undefined || home === '') return findProgram('java');
+  const path = join(home, 'bin/java');
+  if (runs(path)) return path;
+  throw new NxnwError('PROGRAM_MISSING', `JAVA_HOME names ${home}, where bin/java is no program; correct or unset it`, {
+    program: path,
+  });
 }

@@ -3,6 +3,7 @@ import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import type { ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js';
 import { NxnwError } from '../errors.js';
 import type { ShardClient } from '../shards/types.js';
+import { within } from '../waiting.js';
 import { METHODS, encodeAnswer, requests } from './api.js';
 import type { Method, ReadOptionsMessage } from './api.js';
 import { commit } from './commit.js';
@@ -135,7 +136,12 @@ class DoorRequests {
     this.o.metrics?.inFlight(this.count);
     try {
       const byMs = Math.min(deadlineMs, Date.now() + maxDeadlineMs);
-      return await within(byMs, method, this.routed(method, raw, byMs, forwarded));
+      // answers by the deadline, whatever the work does; its outcome is then unknown to the client
+      return await within(
+        byMs + LATE_MS - Date.now(),
+        this.routed(method, raw, byMs, forwarded),
+        () => new NxnwError('DEADLINE_EXCEEDED', `${method}: no answer from the shards within the deadline`),
+      );
     } finally {
       this.count--;
       this.bytes -= raw.length;
@@ -178,21 +184,6 @@ class DoorRequests {
 
   close(): void {
     this.closing = true;
-  }
-}
-
-/** Answers by the deadline, whatever the work does; its outcome is then unknown to the client. */
-async function within(deadlineMs: number, method: Method, work: Promise<Buffer>): Promise<Buffer> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, fail) => {
-    const error = () =>
-      fail(new NxnwError('DEADLINE_EXCEEDED', `${method}: no answer from the shards within the deadline`));
-    timer = setTimeout(error, Math.max(0, deadlineMs - Date.now()) + LATE_MS);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

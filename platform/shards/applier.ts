@@ -1,6 +1,6 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
-import { pauseFor } from '../waiting.js';
+import { Waiters, pauseFor } from '../waiting.js';
 import type { Store } from '../stores/port.js';
 import { applyRows } from './apply.js';
 import type { LogRow, PlacedEntry } from './entry.js';
@@ -38,14 +38,14 @@ export class Applier {
   private roomWaiters: (() => void)[] = [];
   private applying: Promise<void> | null = null;
   private closed = false;
-  private begin: (() => void) | null = null;
+  private readonly gathering = new Waiters();
 
   constructor(private readonly o: ApplierOptions) {}
 
   push(p: PlacedEntry): void {
     this.pending.push(p);
     this.pendingBytes += p.bytes.length;
-    if (this.pendingBytes > GATHER_BYTES) this.begin?.();
+    if (this.pendingBytes > GATHER_BYTES) this.gathering.wake();
     this.kick();
   }
 
@@ -53,7 +53,7 @@ export class Applier {
   whenApplied(p: Position): Promise<void> {
     if (this.failure) return Promise.reject(this.failure);
     if (comparePositions(this.applied, p) >= 0) return Promise.resolve();
-    this.begin?.();
+    this.gathering.wake();
     return new Promise((ok, fail) => this.waiters.push({ at: p, ok, fail }));
   }
 
@@ -65,15 +65,8 @@ export class Applier {
   }
 
   /** Entries are gathered for a moment, so that one round in the store serves several; who waits ends it. */
-  private gather(): Promise<void> {
-    if (this.waiters.length > 0 || this.pendingBytes > GATHER_BYTES) return Promise.resolve();
-    return new Promise((ok) => {
-      const t = setTimeout(ok, GATHER_MS);
-      this.begin = () => {
-        clearTimeout(t);
-        ok();
-      };
-    });
+  private async gather(): Promise<void> {
+    if (this.waiters.length === 0 && this.pendingBytes <= GATHER_BYTES) await this.gathering.next(GATHER_MS);
   }
 
   private kick(): void {
@@ -154,7 +147,7 @@ export class Applier {
   /** Stops; what runs is finished first. */
   async close(why: NxnwError): Promise<void> {
     this.closed = true;
-    this.begin?.();
+    this.gathering.wake();
     await this.applying;
     this.fail(why);
   }

@@ -28,8 +28,6 @@ export interface HostOptions {
   readonly mayFound: () => boolean;
   readonly peer: () => PeerLink | null;
   readonly intent: () => MigrationIntent;
-  /** Resolves when the intent or the peer changes. */
-  readonly changed: () => Promise<void>;
   readonly loadSlot: <T>(run: () => Promise<T>) => Promise<T>;
   readonly calls: ShardCalls;
   /** Waits for a lease on this process's session; UNAVAILABLE after the deadline (C12). */

@@ -1,6 +1,6 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
-import { onAbort, pauseFor } from '../waiting.js';
+import { Waiters, onAbort, pauseFor } from '../waiting.js';
 import type { ConfirmAnswer, MovedProof, OpenRequest, TxStatusRequest } from './api.js';
 import type { HandoverFacts, HandoverResult, ShardStatus } from './control.js';
 import { CrossGroup } from './crossgroup.js';
@@ -46,7 +46,7 @@ export class ShardHost {
   private readonly ticker: NodeJS.Timeout;
   private ticks = 0;
   private checkpointing: Promise<void> | null = null;
-  private roleWaiters: (() => void)[] = [];
+  private readonly roles = new Waiters();
 
   constructor(readonly o: HostOptions) {
     this.shardLog = new ShardLog(o.shard, o.store, o.store.capabilities.chunkBytes);
@@ -106,7 +106,7 @@ export class ShardHost {
     }
     if (!this.o.peer()) {
       await whole?.close();
-      await Promise.race([this.o.changed(), pauseFor(1000, this.stop.signal)]);
+      await this.roles.next(1000);
       return null;
     }
     return this.replicate(whole);
@@ -134,7 +134,7 @@ export class ShardHost {
 
   private setAuthority(a: MovedProof | null): void {
     this.authority = a;
-    for (const w of this.roleWaiters.splice(0)) w();
+    this.roles.wake();
   }
 
   private async serve(opened: Opened): Promise<ShardState | null> {
@@ -180,7 +180,7 @@ export class ShardHost {
     const replica = new Replica(
       {
         state: this.stateOptions(), log: this.shardLog, platform: this.o.platform, peer: anyPeer(this.o.peer, this.name), intent: this.o.intent,
-        intentChanged: this.o.changed, slot: this.o.loadSlot, shards: this.o.shards, nowMs: this.o.nowMs, signal: this.stop.signal, tell: this.o.log,
+        slot: this.o.loadSlot, shards: this.o.shards, nowMs: this.o.nowMs, signal: this.stop.signal, tell: this.o.log,
       },
       whole,
     ); // prettier-ignore
@@ -308,7 +308,7 @@ export class ShardHost {
         return this.opened({ epoch: this.authority.epoch, slot: 0 });
       const left = r.deadlineMs - this.o.nowMs();
       if (left <= 0 || this.stop.signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: not opened in time`);
-      await Promise.race([new Promise<void>((ok) => this.roleWaiters.push(ok)), pauseFor(left, this.stop.signal)]);
+      await this.roles.next(left);
     }
   }
 
@@ -382,9 +382,16 @@ export class ShardHost {
     };
   }
 
+  /** The intent or the peer has changed. */
+  lookAgain(): void {
+    this.roles.wake();
+    this.replica?.lookAgain();
+  }
+
   async close(): Promise<void> {
     clearInterval(this.ticker);
     this.stop.abort();
+    this.roles.wake();
     await this.running;
     await this.checkpointing;
   }

@@ -1,15 +1,14 @@
-import { NxnwError, hasCode } from '../errors.js';
+import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
 import { pauseFor } from '../waiting.js';
 import type { IndexRow } from '../stores/port.js';
 import type { LoadBegin, ScanAnswer } from './api.js';
 import { applyRows } from './apply.js';
-import { readCell, readCheckpoint, writeCell, writeCheckpoint } from './checkpoint.js';
+import { readCell, writeCell, writeCheckpoint } from './checkpoint.js';
 import type { MigrationIntent } from './control.js';
-import { rowBytes, startOf } from './entry.js';
+import { rowBytes } from './entry.js';
 import type { ShardLog } from './log.js';
 import type { StateOptions } from './state.js';
-import { readLog } from './takeover.js';
 import type { Position, RowImage } from './types.js';
 import { shardName } from './types.js';
 
@@ -29,11 +28,10 @@ export interface LoadProgress {
 export interface LoadOptions {
   readonly state: StateOptions;
   readonly log: ShardLog;
-  readonly platform: string;
   readonly loadBegin: (deadlineMs: number) => Promise<LoadBegin>;
   readonly scan: (after: Buffer | null, deadlineMs: number) => Promise<ScanAnswer>;
   readonly intent: () => MigrationIntent;
-  /** Resolves at the next change of the intent, or when the load is to look at its signal. */
+  /** Resolves when the intent may have changed, or when the load is to look at its signal. */
   readonly changed: () => Promise<void>;
   /** Runs the part of a load that costs, a bounded number at once in a process. */
   readonly slot: <T>(run: () => Promise<T>) => Promise<T>;
@@ -50,22 +48,13 @@ export function readLoad(o: StateOptions): Promise<LoadProgress | null> {
   return readCell<LoadProgress>(o.store, o.shard, 'load').then((c) => c?.value ?? null);
 }
 
-/**
- * True on the platform that opened the shard's first segment: its rows and its log are whole without a load, also when
- * the shard was moved away since (START rows are never removed, C1).
- */
-export async function founded(log: ShardLog, platform: string): Promise<boolean> {
-  const first = await log.readEntry({ epoch: 1, slot: 0 });
-  return first !== null && startOf(first.entry)?.platform === platform;
-}
-
 /** The snapshot of a shard, read from the other platform's owner page by page into tables of this one (C10). */
 export class SnapshotLoad {
   progress: LoadProgress | null = null;
   /** Rows up to this key were stored by a scan whose cursor was not: they are read again. */
   private storedThrough: Buffer | null = null;
 
-  constructor(readonly o: LoadOptions) {}
+  constructor(private readonly o: LoadOptions) {}
 
   private get name(): string {
     return shardName(this.o.state.shard);
@@ -91,13 +80,15 @@ export class SnapshotLoad {
     await writeCell(store, shard, 'load', version, l);
   }
 
-  /** The generation in force before, if any, is dropped only when the other platform has answered: it may have nothing. */
+  /**
+   * The tables in force before are dropped last: the other platform may have nothing, and a load that is killed here must
+   * never be taken for a whole one.
+   */
   async begin(old: LoadProgress | null): Promise<LoadProgress> {
     const { store, shard } = this.o.state;
     const generation = (old?.generation ?? 0) + 1;
     const b = await this.o.loadBegin(this.o.nowMs() + CALL_MS);
     await fault('load.p0', this.name);
-    if (old) await store.dropGeneration(shard, old.generation);
     if (b.start.at.slot === 0) await this.o.log.replicate(b.start, this.o.signal);
     await writeCheckpoint(store, shard, {
       at: b.p0,
@@ -125,24 +116,8 @@ export class SnapshotLoad {
     };
     await this.save(l);
     this.storedThrough = null;
+    if (old) await store.dropGeneration(shard, old.generation);
     return l;
-  }
-
-  /** The contiguous end of what is stored of the log here, from a position that this copy has. */
-  async contiguousEnd(from: Position): Promise<Position> {
-    let end = from;
-    try {
-      for await (const p of readLog(this.o.log, { epoch: from.epoch, slot: from.slot + 1 })) end = p.at;
-    } catch (e) {
-      if (!hasCode(e, 'LOG_HOLE')) throw e;
-    }
-    return end;
-  }
-
-  /** Where a copy whose rows are whole ends: behind its checkpoint. */
-  async wholeEnd(generation: number, least: Position): Promise<Position> {
-    const c = await readCheckpoint(this.o.state.store, this.o.state.shard, generation);
-    return this.contiguousEnd(c?.at ?? least);
   }
 
   /** The fuzzy scan: N1's rows through their owner, written with N1's versions; resumes behind its cursor. */

@@ -1,6 +1,6 @@
 import { NxnwError, asError } from '../errors.js';
 import { fault } from '../fault.js';
-import { onAbort } from '../waiting.js';
+import { Waiters, onAbort } from '../waiting.js';
 import type { LogEntry, LogRecord } from './entry.js';
 import { decodeEntry, encodeEntry } from './entry.js';
 import { BatchView } from './evaluate.js';
@@ -57,7 +57,7 @@ export class Owner implements WorkClock {
   private moving = false;
   private inflight: Promise<void> | null = null;
   private locks: PrepareLocks;
-  private lockWaiters: (() => void)[] = [];
+  private readonly unlocked = new Waiters();
   private readonly stop = new AbortController();
   over: Error | null = null;
   heldCount = 0;
@@ -253,7 +253,7 @@ export class Owner implements WorkClock {
   private relock(): void {
     const { prepares } = this.o.state;
     if (!this.locks.empty || prepares.size > 0) this.locks = new PrepareLocks(prepares.values());
-    for (const w of this.lockWaiters.splice(0)) w();
+    this.unlocked.wake();
     this.wake?.();
   }
 
@@ -287,28 +287,13 @@ export class Owner implements WorkClock {
           ? keys.some((x) => this.locks.blocksRead(x) !== null)
           : [...prepares.values()].some((p) => p.proposal <= (atUs ?? Infinity)));
       if (!waits) return;
-      await this.beforeDeadline(new Promise<void>((ok) => this.lockWaiters.push(ok)), deadlineMs);
-    }
-  }
-
-  private async beforeDeadline(p: Promise<void>, deadlineMs: number): Promise<void> {
-    let t: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, fail) => {
-      t = setTimeout(
-        () =>
-          fail(
-            new NxnwError(
-              'DEADLINE_EXCEEDED',
-              `shard ${this.name}: a transaction or a hand-over that this request must wait for did not end in time`,
-            ),
-          ),
-        Math.max(0, deadlineMs - this.o.nowMs()),
-      );
-    });
-    try {
-      await Promise.race([p, late]);
-    } finally {
-      clearTimeout(t);
+      const leftMs = deadlineMs - this.o.nowMs();
+      if (leftMs <= 0)
+        throw new NxnwError(
+          'DEADLINE_EXCEEDED',
+          `shard ${this.name}: a transaction or a hand-over that this request must wait for did not end in time`,
+        );
+      await this.unlocked.next(leftMs);
     }
   }
 
@@ -358,7 +343,7 @@ export class Owner implements WorkClock {
     this.over = why;
     this.stop.abort();
     for (const q of this.queue.splice(0)) q.fail(why);
-    for (const w of this.lockWaiters.splice(0)) w();
+    this.unlocked.wake();
     this.wake?.();
     this.o.over(why);
   }

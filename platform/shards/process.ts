@@ -91,7 +91,6 @@ export class ShardProcess {
     holder: (s) => this.holder(s),
   });
   private claims: ShardClaims | null = null;
-  private changeWaiters: (() => void)[] = [];
   private loading = 0;
   private loadQueue: (() => void)[] = [];
   private readonly nowUs = steadyClock();
@@ -249,7 +248,7 @@ export class ShardProcess {
   }
 
   private wakeAll(): void {
-    for (const w of this.changeWaiters.splice(0)) w();
+    for (const h of this.hosts.values()) h.lookAgain();
   }
 
   private async shardCount(app: string): Promise<number> {
@@ -282,7 +281,6 @@ export class ShardProcess {
       mayFound: () => record()?.origin === 'self',
       peer: () => (this.peerSide ? peerLink(this.peerSide, shard, this.o.platform) : null),
       intent: () => this.intent(shard.app),
-      changed: () => new Promise<void>((ok) => this.changeWaiters.push(ok)),
       loadSlot: (run) => this.loadSlot(run),
       calls: this.router,
       leased: (deadlineMs) => this.leased(deadlineMs),

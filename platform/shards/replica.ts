@@ -1,16 +1,17 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
-import { onAbort, pauseFor } from '../waiting.js';
+import { Waiters, onAbort, pauseFor } from '../waiting.js';
 import type { FollowBatch, LoadBegin, ScanAnswer } from './api.js';
-import type { MigrationIntent, ReplicaPhase } from './control.js';
+import type { ReplicaPhase } from './control.js';
+import { readCheckpoint } from './checkpoint.js';
 import type { PlacedEntry } from './entry.js';
 import { Digest, decodeEntry, rowBytes, rowDigest, terminalOf } from './entry.js';
-import type { LoadProgress } from './load.js';
-import { SnapshotLoad, founded } from './load.js';
-import type { ShardLog, SlotImage } from './log.js';
+import type { LoadOptions, LoadProgress } from './load.js';
+import { SnapshotLoad } from './load.js';
+import type { SlotImage } from './log.js';
 import { StateReader } from './reader.js';
-import type { ShardState, StateOptions } from './state.js';
-import { readLog, replay } from './takeover.js';
+import type { ShardState } from './state.js';
+import { contiguousEnd, founded, readLog, replay } from './takeover.js';
 import type { Position } from './types.js';
 import { comparePositions, shardName, showPosition } from './types.js';
 
@@ -22,19 +23,9 @@ export interface PeerShard {
   pull(from: Position, durable: Position, deadlineMs: number): Promise<FollowBatch>;
 }
 
-export interface ReplicaOptions {
-  readonly state: StateOptions;
-  readonly log: ShardLog;
+export interface ReplicaOptions extends Omit<LoadOptions, 'loadBegin' | 'scan' | 'changed'> {
   readonly platform: string;
   readonly peer: PeerShard;
-  readonly intent: () => MigrationIntent;
-  /** Resolves at the next change of the intent. */
-  readonly intentChanged: () => Promise<void>;
-  /** Runs the part of a load that costs, a bounded number at once in a process. */
-  readonly slot: <T>(run: () => Promise<T>) => Promise<T>;
-  readonly shards: number;
-  readonly nowMs: () => number;
-  readonly signal: AbortSignal;
   readonly tell: (event: string, fields: Record<string, unknown>) => void;
 }
 
@@ -52,7 +43,7 @@ export class Replica {
   lagMs: number | null = null;
   durable: Position | null = null;
   private fresh: PlacedEntry[] = [];
-  private wake: (() => void)[] = [];
+  private readonly woken = new Waiters();
   private kicks = 0;
   private readonly snapshot: SnapshotLoad;
 
@@ -65,7 +56,7 @@ export class Replica {
       ...o,
       loadBegin: (d) => peer.loadBegin(d),
       scan: (after, d) => peer.scan(after, d),
-      changed: () => this.intentOrWake(),
+      changed: () => this.woken.next(),
     });
   }
 
@@ -73,17 +64,14 @@ export class Replica {
     return this.snapshot.progress;
   }
 
-  private intentOrWake(): Promise<void> {
-    return Promise.race([this.o.intentChanged(), new Promise<void>((ok) => this.wake.push(ok))]);
-  }
-
   private get name(): string {
     return shardName(this.o.state.shard);
   }
 
-  private kick(): void {
+  /** Something has come, or the intent has changed. */
+  lookAgain(): void {
     this.kicks++;
-    for (const w of this.wake.splice(0)) w();
+    this.woken.wake();
   }
 
   /** Follows until MOVE to this platform (or FINAL) is in the log here; then the state is whole through it. */
@@ -93,7 +81,7 @@ export class Replica {
       const stop = new AbortController();
       const abort = () => {
         stop.abort();
-        this.kick();
+        this.lookAgain();
       };
       const off = onAbort(this.o.signal, abort);
       let failure: Error | null = null;
@@ -152,21 +140,22 @@ export class Replica {
     if (load ? load.done : await founded(this.o.log, this.o.platform))
       return this.wholeCopy(load?.generation ?? 0, load?.p0 ?? { epoch: 1, slot: 0 });
     if (load) {
-      this.durable = await this.snapshot.contiguousEnd(load.p0);
+      this.durable = await contiguousEnd(this.o.log, load.p0);
       return;
     }
     this.phase = 'none';
     while (!this.o.intent().follow) {
       if (signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: given up`);
-      await this.intentOrWake();
+      await this.woken.next();
     }
     const { p0 } = await this.snapshot.begin(null);
-    this.durable = await this.snapshot.contiguousEnd(p0);
+    this.durable = await contiguousEnd(this.o.log, p0);
   }
 
   /** Rows and log are whole here, from a finished load or because the shard began here: goes on at the log's end. */
   private async wholeCopy(generation: number, least: Position): Promise<void> {
-    const upTo = await this.snapshot.wholeEnd(generation, least);
+    const c = await readCheckpoint(this.o.state.store, this.o.state.shard, generation);
+    const upTo = await contiguousEnd(this.o.log, c?.at ?? least);
     this.state = await replay(this.o.state, this.o.log, generation, upTo);
     this.durable = this.state.end;
   }
@@ -175,7 +164,7 @@ export class Replica {
     while (!signal.aborted) {
       if (!this.o.intent().follow) {
         this.lagMs = null;
-        await this.intentOrWake();
+        await this.woken.next();
         continue;
       }
       const from = this.durable;
@@ -194,7 +183,7 @@ export class Replica {
       this.durable = image.at;
       this.fresh.push(decodeEntry(image.payload, image.at));
       if (this.fresh.length > MAX_FRESH) this.fresh = [];
-      this.kick();
+      this.lookAgain();
     });
     if (batch.images.length > 0) await fault('recv.stored', this.name);
     await fault('recv.beforeAck', this.name);
@@ -213,7 +202,7 @@ export class Replica {
       this.durable = image.at;
       this.fresh.push(decodeEntry(image.payload, image.at));
     }
-    this.kick();
+    this.lookAgain();
   }
 
   private async applyLoop(signal: AbortSignal): Promise<'moved' | 'final'> {
@@ -247,7 +236,7 @@ export class Replica {
         continue;
       }
       // what came while the last look was under way has woken nobody
-      if (this.kicks === seen) await new Promise<void>((ok) => this.wake.push(ok));
+      if (this.kicks === seen) await this.woken.next();
     }
     throw new NxnwError('UNAVAILABLE', `${this.name}: replication stopped`);
   }

@@ -1,4 +1,5 @@
 import { NxnwError, hasCode } from '../errors.js';
+import { within } from '../waiting.js';
 import type { TlsMaterial } from '../wire/rpc.js';
 import { RpcClient } from '../wire/rpc.js';
 import type { ConfirmAnswer, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
@@ -78,9 +79,11 @@ export function connectingChannel(o: {
 
 const FIND_MS = 2000;
 
-/** The other platform's side: any of its processes says who holds a shard. */
+/** The other platform's side: its processes are asked, all at once, who of them holds a shard. */
 export class PeerSide implements Side {
   private readonly holders = new Map<string, string>();
+  /** Searches that are under way: requests that come meanwhile wait for the same one. */
+  private readonly searches = new Map<string, Promise<string>>();
 
   constructor(private readonly channel: PeerChannel) {}
 
@@ -100,40 +103,60 @@ export class PeerSide implements Side {
     this.holders.delete(shardName(shard));
   }
 
+  private holder(shard: ShardId): Promise<string> {
+    const name = shardName(shard);
+    const known = this.holders.get(name);
+    if (known) return Promise.resolve(known);
+    let search = this.searches.get(name);
+    if (!search) {
+      search = this.search(shard)
+        .then((endpoint) => {
+          this.holders.set(name, endpoint);
+          return endpoint;
+        })
+        .finally(() => this.searches.delete(name));
+      this.searches.set(name, search);
+    }
+    return search;
+  }
+
   /** A process that says that it holds the shard itself is believed first: what the others say may be old. */
-  async holder(shard: ShardId, deadlineMs: number): Promise<string> {
-    const known = this.holders.get(shardName(shard));
-    if (known) return known;
-    let last: unknown;
-    let hearsay: string | null = null;
+  private async search(shard: ShardId): Promise<string> {
+    const byMs = Date.now() + FIND_MS;
     const all = this.channel.endpoints();
-    for (const endpoint of all) {
-      try {
-        const byMs = Math.min(deadlineMs, Date.now() + FIND_MS);
-        const said = (await this.ask<{ endpoint: string | null }>(endpoint, 'shards.whereIs', { shard }, byMs))
-          .endpoint;
-        hearsay ??= said;
-        if (said !== endpoint) continue;
-        hearsay = said;
-        break;
-      } catch (e) {
-        last = e;
-      }
+    const answers = all.map(async (endpoint) => ({
+      endpoint,
+      said: (await this.ask<{ endpoint: string | null }>(endpoint, 'shards.whereIs', { shard }, byMs)).endpoint,
+    }));
+    try {
+      return await Promise.any(
+        answers.map(async (a) => {
+          const { endpoint, said } = await a;
+          if (said === endpoint) return endpoint;
+          throw new NxnwError('NOT_OWNER', `${endpoint} does not hold the shard itself`);
+        }),
+      );
+    } catch (e) {
+      const heard = (await Promise.allSettled(answers)).flatMap((a) =>
+        a.status === 'fulfilled' ? [a.value.said] : [],
+      );
+      const hearsay = heard.find((said) => said !== null);
+      if (hearsay) return hearsay;
+      throw new NxnwError(
+        'UNAVAILABLE',
+        `no process of platform ${this.platform} (${all.join(', ') || 'none connected'}) says who holds shard ${shardName(shard)}`,
+        {},
+        e,
+      );
     }
-    if (hearsay !== null) {
-      this.holders.set(shardName(shard), hearsay);
-      return hearsay;
-    }
-    throw new NxnwError(
-      'UNAVAILABLE',
-      `no process of platform ${this.platform} (${all.join(', ') || 'none connected'}) says who holds shard ${shardName(shard)}`,
-      {},
-      last,
-    );
   }
 
   async call<T>(method: string, shard: ShardId, body: Record<string, unknown>, deadlineMs: number): Promise<T> {
-    const endpoint = await this.holder(shard, deadlineMs);
+    const endpoint = await within(
+      deadlineMs - Date.now(),
+      this.holder(shard),
+      () => new NxnwError('UNAVAILABLE', `who holds shard ${shardName(shard)} was not found out in time`),
+    );
     try {
       return await this.ask<T>(endpoint, `shards.${method}`, body, deadlineMs);
     } catch (e) {

@@ -1,6 +1,6 @@
 import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
-import { pauseFor } from '../waiting.js';
+import { Waiters, pauseFor } from '../waiting.js';
 import type { Store } from '../stores/port.js';
 import type { FollowBatch, LoadBegin, PullRequest, ScanAnswer } from './api.js';
 import { decodeEntry, terminalOf } from './entry.js';
@@ -28,7 +28,7 @@ export class Source {
   private readonly pins = new Map<string, { at: Position; seenMs: number }>();
   private cut: Position = { epoch: 1, slot: 0 };
   private hurried = false;
-  private readonly gathering: (() => void)[] = [];
+  private readonly gathering = new Waiters();
   private commitMs = 0;
   private commitSeenMs = 0;
 
@@ -114,19 +114,12 @@ export class Source {
   /** From now on entries are given out at once (a hand-over waits for them), or gathered again. */
   hurry(on: 'on' | 'off'): void {
     this.hurried = on === 'on';
-    for (const w of this.gathering.splice(0)) w();
+    this.gathering.wake();
   }
 
   private async gather(from: Position, state: Followed): Promise<void> {
     const behind = state.end.epoch > from.epoch || state.end.slot - from.slot >= FOLLOW_SLOTS;
-    if (behind || this.hurried) return;
-    await new Promise<void>((ok) => {
-      const t = setTimeout(ok, GATHER_MS);
-      this.gathering.push(() => {
-        clearTimeout(t);
-        ok();
-      });
-    });
+    if (!behind && !this.hurried) await this.gathering.next(GATHER_MS);
   }
 
   /** Entries of one segment behind `from`, as far as memory has them whole; null = the store is to be asked. */

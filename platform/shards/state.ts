@@ -1,5 +1,6 @@
 import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
+import { Waiters } from '../waiting.js';
 import type { Store } from '../stores/port.js';
 import { Applier } from './applier.js';
 import type { Checkpoint } from './checkpoint.js';
@@ -61,7 +62,7 @@ export class ShardState {
   private readonly marks = new Marks();
   private readonly applier: Applier;
   private readonly spans = new Spans();
-  private changeWaiters: (() => void)[] = [];
+  private readonly changes = new Waiters();
 
   constructor(readonly o: StateOptions) {
     this.applier = new Applier({
@@ -178,7 +179,7 @@ export class ShardState {
     this.tsUs = Math.max(this.tsUs, p.entry.tsUs);
     this.mark();
     this.tail.push(p);
-    for (const w of this.changeWaiters.splice(0)) w();
+    this.changes.wake();
     this.applier.push(p);
   }
 
@@ -198,13 +199,7 @@ export class ShardState {
 
   /** Resolves at the next entry, or after `ms`. */
   changed(ms: number): Promise<void> {
-    return new Promise((ok) => {
-      const t = setTimeout(ok, ms);
-      this.changeWaiters.push(() => {
-        clearTimeout(t);
-        ok();
-      });
-    });
+    return this.changes.next(ms);
   }
 
   /** Ids and position at exactly this position, as the log had them. */

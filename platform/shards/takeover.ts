@@ -86,6 +86,26 @@ export async function* readLog(log: ShardLog, from: Position, upTo?: Position): 
   }
 }
 
+/**
+ * True on the platform that opened the shard's first segment: its rows and its log are whole without a load, also when
+ * the shard was moved away since (START rows are never removed, C1).
+ */
+export async function founded(log: ShardLog, platform: string): Promise<boolean> {
+  const first = await log.readEntry({ epoch: 1, slot: 0 });
+  return first !== null && startOf(first.entry)?.platform === platform;
+}
+
+/** The contiguous end of what this platform holds of the log, from a position that it has. */
+export async function contiguousEnd(log: ShardLog, from: Position): Promise<Position> {
+  let end = from;
+  try {
+    for await (const p of readLog(log, { epoch: from.epoch, slot: from.slot + 1 })) end = p.at;
+  } catch (e) {
+    if (!hasCode(e, 'LOG_HOLE')) throw e;
+  }
+  return end;
+}
+
 /** The shard as rows and log make it, from the newest checkpoint; holes mean that the checkpoint rose meanwhile (C4). */
 export async function replay(o: StateOptions, log: ShardLog, generation: number, upTo?: Position): Promise<ShardState> {
   for (let tries = 0; ; tries++) {

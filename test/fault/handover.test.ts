@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Datastore } from '@google-cloud/datastore';
 import type { HandoverResult } from '@nxnw/platform/shards/control';
+import { asError } from '@nxnw/platform/errors';
 import { Fleet } from '../support/fleet.js';
 
 const APP = 'shop';
@@ -33,7 +34,7 @@ async function until<T>(what: string, ms: number, ask: () => Promise<T | null>):
   const end = Date.now() + ms;
   for (;;) {
     const v = await ask().catch((e: unknown) => {
-      if (process.env['VERBOSE']) console.log(what, (e as Error).message);
+      if (process.env['VERBOSE']) console.log(what, asError(e).message);
       if (Date.now() > end) throw e;
       return null;
     });

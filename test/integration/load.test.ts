@@ -44,8 +44,21 @@ describe('a snapshot load', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  const begun = (): Promise<LoadBegin> =>
+    Promise.resolve({
+      p0: P0,
+      p0Hash: Buffer.alloc(32),
+      p0TsUs: 1,
+      idFloor: 0,
+      reserved: [],
+      authority: 'blue',
+      start: { at: P0, slot: Buffer.alloc(1), payload: Buffer.alloc(0) },
+      entities: rows.length,
+      bytes: 0,
+    });
+
   /** A load of `rows` as they are at each call, `perPage` at once. */
-  const loader = (perPage: number) => {
+  const loader = (perPage: number, loadBegin = begun) => {
     const log = new ShardLog(SHARD, store, store.capabilities.chunkBytes);
     return new SnapshotLoad({
       state: {
@@ -58,19 +71,7 @@ describe('a snapshot load', function () {
         nowUs: () => 1,
       },
       log,
-      platform: 'green',
-      loadBegin: (): Promise<LoadBegin> =>
-        Promise.resolve({
-          p0: P0,
-          p0Hash: Buffer.alloc(32),
-          p0TsUs: 1,
-          idFloor: 0,
-          reserved: [],
-          authority: 'blue',
-          start: { at: P0, slot: Buffer.alloc(1), payload: Buffer.alloc(0) },
-          entities: rows.length,
-          bytes: 0,
-        }),
+      loadBegin,
       scan: (after): Promise<ScanAnswer> => {
         const left = rows.filter((r) => !after || Buffer.compare(r.key, after) > 0);
         const page = left.slice(0, perPage);
@@ -115,12 +116,22 @@ describe('a snapshot load', function () {
     const l = loader(10);
     const old = await l.begin(null);
     await l.run(new AbortController().signal);
-    const refused = new SnapshotLoad({
-      ...l.o,
-      loadBegin: () => Promise.reject(new Error('not served here')),
-    });
+    const refused = loader(10, () => Promise.reject(new Error('not served here')));
     await assert.rejects(refused.begin(await refused.resume()), /not served here/);
     assert.equal((await indexed()).length, rows.length);
     assert.equal((await refused.resume())?.generation, old.generation);
+  });
+
+  it('that begins anew is never taken for the whole one before it, wherever it is killed', async () => {
+    const l = loader(10);
+    const old = await l.begin(null);
+    await l.run(new AbortController().signal);
+    const again = loader(10);
+    const { dropGeneration } = store;
+    store.dropGeneration = () => Promise.reject(new Error('killed'));
+    await assert.rejects(again.begin(await again.resume()), /killed/);
+    store.dropGeneration = dropGeneration;
+    const now = await loader(10).resume();
+    assert.deepEqual([now?.generation, now?.done], [old.generation + 1, false]);
   });
 });
