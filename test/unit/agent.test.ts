@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { canonicalJson } from '@nxnw/platform/agent/files';
+import { javaProgram } from '@nxnw/platform/agent/home';
 import { logPath, rotateLogs, tailLog } from '@nxnw/platform/agent/logs';
 import { hashProcesses } from '@nxnw/platform/agent/plan';
 import type { PlannedFile, RolePlan } from '@nxnw/platform/agent/plan';
@@ -34,6 +35,22 @@ describe('a role specification', () => {
     };
     assert.deepEqual(faults([datastore]), ['roles.0.store: this machine has no lmdb role "store"']);
     assert.deepEqual(faults([datastore, { kind: 'lmdb', id: 'store' }]), []);
+  });
+});
+
+describe('the Java program', () => {
+  const home = process.env['JAVA_HOME'];
+  afterEach(() => {
+    if (home === undefined) delete process.env['JAVA_HOME'];
+    else process.env['JAVA_HOME'] = home;
+  });
+
+  it('is named as missing where JAVA_HOME leads to none, before anything is started', () => {
+    process.env['JAVA_HOME'] = '/nowhere/java';
+    assert.throws(
+      () => javaProgram(),
+      /JAVA_HOME names \/nowhere\/java, where bin\/java is no program; correct or unset it/,
+    );
   });
 });
 
