@@ -215,7 +215,8 @@ export class Passes {
     if (entry.attempts + 1 < MAX_ATTEMPTS) {
       if (hasCode(r.error, 'NO_NODE') && !this.o.roots.includes(path))
         this.dirty.restore({ ...entry, path: parentOf(path), created: true });
-      this.dirty.restore(entry);
+      // also where no event told of the create: it will raise the parent's number
+      this.dirty.restore({ ...entry, created: entry.created || r.change.creates });
     } else if (this.stuck.size < MAX_STUCK || this.stuck.has(path)) this.stuck.set(path, r.error);
   }
 

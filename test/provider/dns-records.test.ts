@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isAlive } from '@nxnw/platform/agent/procfs';
 import { makeDnsRecord, removeDnsRecord } from '@nxnw/migration/resources/engines/dns-records';
 import { openDnsDriver, parseDnsSettings } from '@nxnw/migration/cutover/settings';
 import { ensureTools } from '@nxnw/tools';
@@ -23,8 +25,13 @@ describe("the clients' name of a platform", () => {
     zone = await startZone({ dir, host: '127.30.6.53', port: 5353, zone: 'apps.test', ttlS: 5, records: {} });
   });
 
-  after(() => {
+  after(async () => {
     process.kill(zone.pid, 'SIGTERM');
+    // it writes its database until it has ended
+    for (const end = Date.now() + 20_000; isAlive(zone);) {
+      assert.ok(Date.now() < end, 'the zone server did not end');
+      await delay(20);
+    }
     rmSync(dir, { recursive: true, force: true });
   });
 
