@@ -57,3 +57,14 @@ export async function within<T>(ms: number, work: Promise<T>, late: () => Error)
     clearTimeout(timer);
   }
 }
+
+/** What `work` answers, or null once the signal aborts; the work goes on, and nobody hears how it ends. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  let off = (): void => undefined;
+  const aborted = new Promise<null>((ok) => (off = onAbort(signal, () => ok(null))));
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    off();
+  }
+}

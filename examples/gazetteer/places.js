@@ -245,6 +245,22 @@ class Places {
     return note ? { serial: note.serial, nonce: note.nonce, text: note.text } : null;
   }
 
+  /** The calls of a write, on an entity of a kind of its own, which is gone afterwards. */
+  async rehearse(trace, name) {
+    const key = this.ds.key(['Rehearsal', name]);
+    await this.transact(trace, async (tx) => {
+      const [[before]] = await readCall(trace, (gaxOptions) => tx.get([key], { gaxOptions }));
+      const data = {
+        ...newPlace({ name, country: 'XX', population: 1 }),
+        serial: (before?.serial ?? 0) + 1,
+        nonce: name,
+      };
+      tx.save({ key, excludeFromIndexes: UNINDEXED, data });
+      return {};
+    });
+    await commitCall(trace, (gaxOptions) => this.ds.delete(key, gaxOptions));
+  }
+
   async allocateIds(trace, count) {
     const [keys] = await commitCall(trace, (gaxOptions) =>
       this.ds.allocateIds(this.ds.key(['Place']), { allocations: count, gaxOptions }),

@@ -15,7 +15,7 @@ const { Gate } = require('./gate.js');
 const { Metrics } = require('./metrics.js');
 const { Places } = require('./places.js');
 const { Tree } = require('./tree.js');
-const { warmUp } = require('./warm.js');
+const { warmUp, stayWarm } = require('./warm.js');
 const { makeRoutes, bad } = require('./routes.js');
 
 const MAX_BODY_BYTES = 1 << 20;
@@ -75,10 +75,11 @@ function main() {
   async function getWarm() {
     while (!warm && !stopping) {
       try {
-        await warmUp(host, port);
+        await warmUp(host, port, places);
         warm = true;
+        await stayWarm(host, port, places, () => stopping || tree.wanted);
       } catch (error) {
-        console.error(`gazetteer: cannot read yet: ${error.message}`);
+        console.error(`gazetteer: not warm yet: ${error.message}`);
         await new Promise((ok) => setTimeout(ok, RETRY_WARM_MS));
       }
     }

@@ -1,11 +1,17 @@
 'use strict';
 /**
  * A process that has just started is slow: no connection is open and no code is compiled. So each instance first asks
- * itself, over HTTP and for reading only, and says that it is healthy when that is done.
+ * itself over HTTP, makes a few writes that leave nothing behind, and says that it is healthy when that is done. Where it
+ * then stands by for a switch, it goes on, slowly, so that the first requests after the switch find compiled code.
  */
 const http = require('node:http');
+const { newTrace } = require('./calls.js');
 
 const ROUNDS = 120;
+const WRITES = 40;
+/** Rounds of an instance that stands by; after each it rests this many times as long as that took. */
+const STANDBY_ROUNDS = 4000;
+const REST = 5;
 const PARALLEL = 4;
 const PATHS = [
   '/places/1?fresh',
@@ -33,20 +39,47 @@ function ask(host, port, path, agent) {
   });
 }
 
-/** Throws when the instance cannot read; it may be called again. */
-async function warmUp(host, port) {
+/** Runs `act` for 0 to `count` - 1, some at a time. */
+async function repeat(count, act) {
+  let next = 0;
+  const work = async (lane) => {
+    while (next < count) await act(next++, lane);
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, (_, lane) => work(lane)));
+}
+
+/** A platform that does not serve the application yet refuses writes; the code for them has run all the same. */
+function standby(error) {
+  if (error.code !== 'FAILED_PRECONDITION') throw error;
+}
+
+/** Throws when the instance cannot read or write; it may be called again. */
+async function warmUp(host, port, places) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: PARALLEL });
   try {
     // One alone first: without a datastore it fails, and there is no use in the others.
     await ask(host, port, PATHS[0], agent);
-    let next = 0;
-    const work = async () => {
-      while (next < ROUNDS) await ask(host, port, PATHS[next++ % PATHS.length], agent);
-    };
-    await Promise.all(Array.from({ length: PARALLEL }, work));
+    await repeat(ROUNDS, (n) => ask(host, port, PATHS[n % PATHS.length], agent));
+    await repeat(WRITES, (_, lane) => places.rehearse(newTrace(), `${host}:${port}/${lane}`).catch(standby));
   } finally {
     agent.destroy();
   }
 }
 
-module.exports = { warmUp };
+/** Goes on until `serving` answers true or enough is done; takes a small share of a core, less where there is none. */
+async function stayWarm(host, port, places, serving) {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    for (let n = 0; n < STANDBY_ROUNDS && !serving(); n++) {
+      const began = performance.now();
+      if (n % 3 === 0) await ask(host, port, PATHS[(n / 3) % PATHS.length], agent);
+      else await places.rehearse(newTrace(), `${host}:${port}`).catch(standby);
+      const rest = REST * (performance.now() - began);
+      await new Promise((ok) => setTimeout(ok, rest));
+    }
+  } finally {
+    agent.destroy();
+  }
+}
+
+module.exports = { warmUp, stayWarm };

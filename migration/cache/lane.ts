@@ -28,6 +28,8 @@ export interface LaneOptions {
   readonly syncedKeys: number;
   readonly syncedForMs: number;
   readonly passKeysPerS: number | null;
+  /** Of the time, for full passes. */
+  readonly passShare: number;
   readonly markerEveryMs: number;
   readonly pollEveryMs: number;
   readonly timeoutMs: number;
@@ -75,7 +77,7 @@ export class Lane {
     this.state = { ...FIRST_STATE, mode: options.mode };
     this.live = new LiveKeys(options.random);
     this.synced = new SyncedKeys(options.syncedKeys, options.syncedForMs);
-    this.throttle = new Throttle(options.passKeysPerS);
+    this.throttle = new Throttle(options.passKeysPerS, options.passShare);
     this.source = new CacheServer({
       ...{ address: options.source, timeoutMs, signal, ordered: false },
       onConnected: () => {

@@ -22,7 +22,7 @@ export interface CacheWarmupOptions {
   readonly queueKeys?: number;
   /** Full passes: keys a second at most. @default null (no limit) */
   readonly passKeysPerS?: number | null;
-  /** @default 10 */
+  /** @default 25 */
   readonly markerEveryMs?: number;
   /** How often flush_all, restarts and dropped lines are looked for. @default 250 */
   readonly pollEveryMs?: number;
@@ -40,6 +40,8 @@ export interface CacheWarmupOptions {
   /** Ends everything. */
   readonly signal?: AbortSignal;
 }
+
+const TURNED_SHARE = 0.2;
 
 /**
  * Keeps one memcached (M2) like another (M1) whose applications serve, without being in the way of any request, and
@@ -72,11 +74,11 @@ export class CacheWarmup {
   constructor(private readonly options: CacheWarmupOptions) {
     this.source = options.source;
     this.target = options.target;
-    this.lane = this.make(options.mode ?? 'copy');
+    this.lane = this.make(options.mode ?? 'copy', 1);
     options.signal?.addEventListener('abort', () => void this.close(), { once: true });
   }
 
-  private make(mode: LaneOptions['mode']): Lane {
+  private make(mode: LaneOptions['mode'], passShare: number): Lane {
     const o = this.options;
     if (showAddress(this.source) === showAddress(this.target))
       throw new NxnwError('CACHE_OPTIONS', `source and target are the same memcached, ${showAddress(this.source)}`);
@@ -87,7 +89,8 @@ export class CacheWarmup {
       copiers: o.copiers ?? 32,
       queueKeys: o.queueKeys ?? 50_000,
       passKeysPerS: o.passKeysPerS ?? null,
-      markerEveryMs: o.markerEveryMs ?? 10,
+      passShare,
+      markerEveryMs: o.markerEveryMs ?? 25,
       pollEveryMs: o.pollEveryMs ?? 250,
       timeoutMs: o.timeoutMs ?? 5000,
       syncedForMs: o.syncedForMs ?? 30_000,
@@ -138,7 +141,8 @@ export class CacheWarmup {
     await this.lane.fence(deadlineMs);
     await this.lane.close();
     [this.source, this.target] = [this.target, this.source];
-    this.lane = this.make('copy');
+    // right after a switch; the way back can wait for its cache
+    this.lane = this.make('copy', TURNED_SHARE);
     if (this.closed) return;
     await this.lane.start(deadlineMs);
   }

@@ -87,6 +87,8 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     '  retries 3',
     '  retry-on conn-failure',
     '  timeout connect 2s',
+    // a process that is gone refuses the connection; one that is late is busy, and without it the others would be too
+    '  timeout check 5s',
     '  timeout client 60s',
     '  timeout server 60s',
     '  timeout http-keep-alive 60s',

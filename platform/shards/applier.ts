@@ -23,7 +23,7 @@ export interface ApplierOptions {
 
 const APPLY_BATCH_ROWS = 500;
 const APPLY_BATCH_BYTES = 1 << 20;
-const GATHER_MS = 100;
+const GATHER_MS = 1000;
 const GATHER_BYTES = 256 << 10;
 const NEVER = new AbortController().signal;
 
@@ -64,7 +64,7 @@ export class Applier {
     if (this.failure) throw this.failure;
   }
 
-  /** Entries are gathered for a moment, so that one round in the store serves several; who waits ends it. */
+  /** Entries are gathered, so that one round in the store serves several: reads have them from memory. Who waits ends it. */
   private async gather(): Promise<void> {
     if (this.waiters.length === 0 && this.pendingBytes <= GATHER_BYTES) await this.gathering.next(GATHER_MS);
   }

@@ -37,3 +37,6 @@ export interface HostOptions {
   readonly nowUs: () => number;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
 }
+
+/** Of each shard's state in memory, bytes. */
+export const STATE_LIMITS = { maxRecentBytes: 128 << 20, maxPendingBytes: 16 << 20 } as const;

@@ -5,6 +5,7 @@ import type { ConfirmAnswer, MovedProof, OpenRequest, TxStatusRequest } from './
 import type { HandoverFacts, HandoverResult, ShardStatus } from './control.js';
 import { CrossGroup } from './crossgroup.js';
 import { confirmCopy, handOver } from './handover.js';
+import { STATE_LIMITS } from './host-options.js';
 import type { HostOptions } from './host-options.js';
 import { readLoad } from './load.js';
 import { ShardLog } from './log.js';
@@ -12,7 +13,7 @@ import { Owner } from './owner.js';
 import type { Work, WorkAnswer } from './work.js';
 import { StateReader } from './reader.js';
 import { Replica, countRows } from './replica.js';
-import { replicaStatus } from './replica-status.js';
+import { shardStatus } from './shard-status.js';
 import { anyPeer } from './sides.js';
 import { Source } from './source.js';
 import type { ShardState, StateOptions } from './state.js';
@@ -23,10 +24,9 @@ import { comparePositions, shardName } from './types.js';
 
 const MAX_QUEUE = 5000;
 const MAX_QUEUE_BYTES = 64 << 20;
-const MAX_RECENT_BYTES = 128 << 20;
-const MAX_PENDING_BYTES = 16 << 20;
 const TICK_MS = 100;
-const CHECKPOINT_EVERY_TICKS = 10;
+const CHECKPOINT_EVERY_TICKS = 30;
+const COMING_UP_MS = 1000;
 
 /** One shard in the process that holds its lock: owner, replica or idle, as the log says. */
 export class ShardHost {
@@ -62,8 +62,7 @@ export class ShardHost {
 
   private stateOptions(): StateOptions {
     const { shard, store, indexer, historyMs, nowUs } = this.o;
-    const limits = { maxRecentBytes: MAX_RECENT_BYTES, maxPendingBytes: MAX_PENDING_BYTES };
-    return { shard, store, indexer, historyMs, nowUs, ...limits };
+    return { shard, store, indexer, historyMs, nowUs, ...STATE_LIMITS };
   }
 
   private async run(): Promise<void> {
@@ -259,7 +258,6 @@ export class ShardHost {
     // right behind the append that was under way: what comes later lies above T, and is a conflict for a transaction
     const at = state.end;
     await owner.readable(null, t, deadlineMs);
-    await state.whenApplied(state.end);
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), Math.max(1, Math.ceil(deadlineMs - this.o.nowMs())));
     try {
@@ -367,19 +365,22 @@ export class ShardHost {
   }
 
   status(): ShardStatus {
-    const state = this.owner ? this.state : (this.replica?.state ?? this.state);
-    return {
-      shard: this.o.shard,
-      authority: this.authority?.platform ?? '',
-      process: this.o.process,
-      end: state?.end ?? null,
-      applied: state?.applied ?? null,
-      digest: state ? state.digestAt(state.applied) : null,
-      entities: state?.entities ?? 0,
-      bytes: state?.bytes ?? 0,
-      replica: this.owner ? null : replicaStatus(this.replica, this.error),
-      handover: this.handover,
-    };
+    return shardStatus(this, this.authority);
+  }
+
+  /**
+   * Waits a moment where the log, or the caller's proof, says that this platform is about to serve the shard: all those
+   * who wait for a hand-over would otherwise ask again and again.
+   */
+  async comingUp(epoch: number, deadlineMs: number): Promise<void> {
+    const untilMs = Math.min(deadlineMs, this.o.nowMs() + COMING_UP_MS);
+    while (!this.owner && !this.stop.signal.aborted) {
+      const a = this.authority;
+      const coming = a?.platform === this.o.platform || epoch > (a?.epoch ?? 0);
+      const leftMs = untilMs - this.o.nowMs();
+      if (!coming || leftMs <= 0) return;
+      await this.roles.next(leftMs);
+    }
   }
 
   /** The intent or the peer has changed. */

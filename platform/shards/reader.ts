@@ -1,20 +1,64 @@
 import { NxnwError } from '../errors.js';
+import type { LogRow } from './entry.js';
 import type { ShardState } from './state.js';
-import type { IndexHit, RowImage, ShardReader } from './types.js';
+import type { IndexHit, IndexKey, RowImage, ShardReader } from './types.js';
 import { shardName } from './types.js';
 
 /** Lets other work run on the event loop between chunks of a long scan. */
 const YIELD_EVERY = 200;
 
+type Order = 'asc' | 'desc';
+
+interface Keyed {
+  readonly key: Buffer;
+}
+
+/** Those of `memory` that lie in [from, to), one for each key, in the order of a scan. */
+function ranged<T extends Keyed>(memory: Iterable<T>, from: Buffer | null, to: Buffer | null, order: Order): T[] {
+  const byKey = new Map<string, T>();
+  for (const m of memory)
+    if ((!from || m.key.compare(from) >= 0) && (!to || m.key.compare(to) < 0)) byKey.set(m.key.toString('latin1'), m);
+  const sign = order === 'asc' ? 1 : -1;
+  return [...byKey.values()].sort((a, b) => sign * a.key.compare(b.key));
+}
+
+/** A scan of the store with what only memory has, each key once: the store's where both have it. */
+async function* merged<S extends Keyed, M extends Keyed>(
+  stored: AsyncIterable<S>,
+  memory: readonly M[],
+  order: Order,
+): AsyncIterable<{ readonly stored: S } | { readonly memory: M }> {
+  const sign = order === 'asc' ? 1 : -1;
+  let i = 0;
+  let n = 0;
+  for await (const row of stored) {
+    if (++n % YIELD_EVERY === 0) await new Promise<void>((ok) => setImmediate(ok));
+    for (let m = memory[i]; m; m = memory[i]) {
+      const by = sign * m.key.compare(row.key);
+      if (by > 0) break;
+      i++;
+      if (by < 0) yield { memory: m };
+    }
+    yield { stored: row };
+  }
+  for (const m of memory.slice(i)) yield { memory: m };
+}
+
 /**
- * A shard's rows at T: the store's, corrected by the recent versions in memory (C11). Everything at or below T must be
- * applied when it is made; entries above T may be applied while it is read.
+ * A shard's rows at T: the store's, with the entries that are not applied yet, corrected by the recent versions in memory
+ * (C11). Everything at or below T must be in the log's memory when it is made; entries are applied while it is read.
  */
 export class StateReader implements ShardReader {
+  /** Not in the store when this reader was made, newest first. */
+  private readonly unapplied: readonly LogRow[];
+  private unappliedIndex: readonly IndexKey[] | null = null;
+
   constructor(
     private readonly state: ShardState,
     readonly atUs: number,
-  ) {}
+  ) {
+    this.unapplied = [...state.recent.behind(state.applied)];
+  }
 
   private check(): void {
     if (this.state.failure) throw this.state.failure;
@@ -50,27 +94,34 @@ export class StateReader implements ShardReader {
     return row.entity ? row : null;
   }
 
-  async *scanIndex(
-    part: Buffer,
-    from: Buffer | null,
-    to: Buffer | null,
-    order: 'asc' | 'desc',
-  ): AsyncIterable<IndexHit> {
+  /** Index rows that are not in the store yet; whether an entity had the value at T its reader finds out. */
+  private newIndexRows(part: Buffer): IndexKey[] {
+    const { indexer } = this.state.o;
+    this.unappliedIndex ??= this.unapplied.flatMap((row) => (row.entity ? indexer(row.entity) : []));
+    return this.unappliedIndex.filter((i) => i.part.equals(part));
+  }
+
+  async *scanIndex(part: Buffer, from: Buffer | null, to: Buffer | null, order: Order): AsyncIterable<IndexHit> {
     const { o, generation } = this.state;
-    let n = 0;
-    for await (const row of o.store.scanIndex(o.shard, generation, part, { from, to, order })) {
-      if (++n % YIELD_EVERY === 0) await new Promise<void>((ok) => setImmediate(ok));
-      if (row.present || row.version > this.atUs) yield { part: row.part, key: row.key };
+    const memory = ranged(this.newIndexRows(part), from, to, order);
+    const unapplied = new Set(memory.map((i) => i.key.toString('latin1')));
+    const stored = o.store.scanIndex(o.shard, generation, part, { from, to, order });
+    for await (const hit of merged(stored, memory, order)) {
+      if ('memory' in hit) yield { part, key: hit.memory.key };
+      else {
+        const { key, present, version } = hit.stored;
+        if (present || version > this.atUs || unapplied.has(key.toString('latin1'))) yield { part, key };
+      }
     }
   }
 
-  async *scanEntities(from: Buffer | null, to: Buffer | null, order: 'asc' | 'desc'): AsyncIterable<RowImage> {
+  async *scanEntities(from: Buffer | null, to: Buffer | null, order: Order): AsyncIterable<RowImage> {
     const { o, generation } = this.state;
-    let n = 0;
-    for await (const row of o.store.scanRows(o.shard, generation, { from, to, order })) {
-      if (++n % YIELD_EVERY === 0) await new Promise<void>((ok) => setImmediate(ok));
-      const held = this.state.recent.at(row.key, this.atUs);
-      const now = held === undefined ? this.visible(row.key, row) : held;
+    const memory = ranged(this.unapplied, from, to, order);
+    for await (const hit of merged(o.store.scanRows(o.shard, generation, { from, to, order }), memory, order)) {
+      const key = 'memory' in hit ? hit.memory.key : hit.stored.key;
+      const held = this.state.recent.at(key, this.atUs);
+      const now = held !== undefined || 'memory' in hit ? held : this.visible(key, hit.stored);
       if (now) yield now;
     }
     this.check();

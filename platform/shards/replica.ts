@@ -1,6 +1,6 @@
 import { NxnwError, asError, hasCode } from '../errors.js';
 import { fault } from '../fault.js';
-import { Waiters, onAbort, pauseFor } from '../waiting.js';
+import { Waiters, onAbort, pauseFor, unlessAborted } from '../waiting.js';
 import type { FollowBatch, LoadBegin, ScanAnswer } from './api.js';
 import type { ReplicaPhase } from './control.js';
 import { readCheckpoint } from './checkpoint.js';
@@ -169,7 +169,8 @@ export class Replica {
       }
       const from = this.durable;
       if (!from) return;
-      await this.receive(await this.o.peer.pull(from, from, this.o.nowMs() + CALL_MS), signal);
+      const batch = await unlessAborted(this.o.peer.pull(from, from, this.o.nowMs() + CALL_MS), signal);
+      if (batch) await this.receive(batch, signal);
     }
   }
 

@@ -106,6 +106,9 @@ const METHODS: Readonly<Record<string, (h: ShardHost, body: never) => Promise<un
   verifyKeys: (h, r: ShardRequest & Parameters<typeof lookAgain>[1]) => lookAgain(h, r),
 };
 
+/** What the shard's owner alone answers. */
+const OWNERS = new Set(['lookup', 'query', 'commit', 'prepare', 'decide', 'note', 'txStatus', 'ids', 'reserve']);
+
 function written(a: Answered): object {
   return { version: a.version, commit: a.commit, answers: a.answers, authority: a.authority };
 }
@@ -130,7 +133,9 @@ export function serveShard(host: ShardHost, method: string, body: unknown): Prom
   const m = METHODS[method];
   if (!m) return Promise.reject(new NxnwError('UNIMPLEMENTED', `no method shards.${method}`));
   // bodies come from our own processes, over mTLS, in the shapes of api.ts
-  return m(host, body as never);
+  if (!OWNERS.has(method)) return m(host, body as never);
+  const { epoch, deadlineMs } = body as ShardRequest;
+  return host.comingUp(epoch, deadlineMs).then(() => m(host, body as never));
 }
 
 export interface ServiceOptions {

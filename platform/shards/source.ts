@@ -14,7 +14,7 @@ import { comparePositions, shardName } from './types.js';
 const FOLLOW_SLOTS = 64;
 const HEARTBEAT_MS = 200;
 /** Entries are gathered for this long for a follower that keeps up: one round in its store for all of them. */
-const GATHER_MS = 200;
+const GATHER_MS = 400;
 /** A follower that was not heard of for this long no longer keeps the log from being truncated; it loads again. */
 const PIN_MS = 10 * 60_000;
 const TRUNCATE_STEP = 64;

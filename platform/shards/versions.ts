@@ -75,6 +75,15 @@ export class RecentVersions {
     return chain.base?.entity ? chain.base : null;
   }
 
+  /** Rows of entries behind a position, newest first: what the store does not have yet. */
+  *behind(applied: Position): Iterable<LogRow> {
+    for (let i = this.order.length - 1; i >= this.head; i--) {
+      const h = this.order[i];
+      if (!h || comparePositions(h.at, applied) <= 0) return;
+      yield h.row;
+    }
+  }
+
   /** The row that the store has of a key, if that is known here: nothing behind `applied` is written yet. */
   applied(key: Buffer, applied: Position): RowImage | null | undefined {
     const chain = this.chains.get(mapKey(key));

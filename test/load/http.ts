@@ -10,6 +10,9 @@ export interface Answer {
   readonly address: string;
 }
 
+/** A kept connection is given up long before a server would: one that closes just as it is used loses a request. */
+const IDLE_MS = 20_000;
+
 /** A request that got no answer in time. */
 export class NoAnswer extends Error {
   constructor(
@@ -29,7 +32,8 @@ export class HttpClient {
     private readonly target: { readonly host: string; readonly port: number; readonly maxSockets: number },
     private readonly resolver: Resolver,
   ) {
-    this.agent = new Agent({ keepAlive: true, maxSockets: target.maxSockets, scheduling: 'lifo' });
+    const { maxSockets } = target;
+    this.agent = new Agent({ keepAlive: true, maxSockets, scheduling: 'lifo', timeout: IDLE_MS });
   }
 
   /** @param timeoutMs from now to the end of the answer; throws NoAnswer */

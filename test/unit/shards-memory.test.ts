@@ -4,7 +4,7 @@ import { decodeEntry, encodeEntry, ZERO_HASH } from '@nxnw/platform/shards/entry
 import { RowCache } from '@nxnw/platform/shards/row-cache';
 import { Tail } from '@nxnw/platform/shards/tail';
 import type { IndexKey, RowImage } from '@nxnw/platform/shards/types';
-import { Waiters, onAbort, pauseFor, within } from '@nxnw/platform/waiting';
+import { Waiters, onAbort, pauseFor, unlessAborted, within } from '@nxnw/platform/waiting';
 
 const entry = (epoch: number, slot: number) =>
   decodeEntry(encodeEntry({ prev: ZERO_HASH, tsUs: slot, records: [{ t: 'ids', upTo: slot }] }), { epoch, slot });
@@ -129,5 +129,14 @@ describe('waiting', () => {
     const late = () => new Error('late');
     assert.equal(await within(60_000, Promise.resolve(1), late), 1);
     await assert.rejects(within(0, new Promise(() => undefined), late), /late/);
+  });
+
+  it('waits for work no longer than until the signal aborts', async () => {
+    const abort = new AbortController();
+    assert.equal(await unlessAborted(Promise.resolve(1), abort.signal), 1);
+    await assert.rejects(unlessAborted(Promise.reject(new Error('bad')), abort.signal), /bad/);
+    const work = unlessAborted(new Promise<number>(() => undefined), abort.signal);
+    abort.abort();
+    assert.equal(await work, null);
   });
 });
