@@ -10,8 +10,8 @@ const { newTrace } = require('./calls.js');
 const ROUNDS = 120;
 const WRITES = 40;
 /** Rounds of an instance that stands by; after each it rests this many times as long as that took. */
-const STANDBY_ROUNDS = 4000;
-const REST = 5;
+const STANDBY_ROUNDS = 2000;
+const REST = 3;
 const PARALLEL = 4;
 const PATHS = [
   '/places/1?fresh',
@@ -21,21 +21,22 @@ const PATHS = [
   '/places?minPopulation=9000000&limit=5',
   '/notes/warm',
 ];
+/** A write that every side refuses: there is no such place. */
+const REFUSED = { method: 'PATCH', path: `/places/${Number.MAX_SAFE_INTEGER}`, body: { nonce: 'warm' } };
 const REQUEST_MS = 5000;
 
-function ask(host, port, path, agent) {
+function ask(host, port, agent, { method = 'GET', path, body = {} }) {
   return new Promise((ok, fail) => {
-    const request = http.get(
-      { host, port, path, agent, timeout: REQUEST_MS, headers: { 'x-warm': '1' } },
-      (response) => {
-        response.resume();
-        response.on('end', () =>
-          response.statusCode < 500 ? ok() : fail(new Error(`${path} answers ${response.statusCode}`)),
-        );
-      },
-    );
+    const headers = { 'x-warm': '1' };
+    const request = http.request({ host, port, path, method, agent, timeout: REQUEST_MS, headers }, (response) => {
+      response.resume();
+      response.on('end', () =>
+        response.statusCode < 500 ? ok() : fail(new Error(`${path} answers ${response.statusCode}`)),
+      );
+    });
     request.on('timeout', () => request.destroy(new Error(`${path} is not answered`)));
     request.on('error', fail);
+    request.end(method === 'GET' ? undefined : JSON.stringify(body));
   });
 }
 
@@ -58,8 +59,8 @@ async function warmUp(host, port, places) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: PARALLEL });
   try {
     // One alone first: without a datastore it fails, and there is no use in the others.
-    await ask(host, port, PATHS[0], agent);
-    await repeat(ROUNDS, (n) => ask(host, port, PATHS[n % PATHS.length], agent));
+    await ask(host, port, agent, { path: PATHS[0] });
+    await repeat(ROUNDS, (n) => ask(host, port, agent, { path: PATHS[n % PATHS.length] }));
     await repeat(WRITES, (_, lane) => places.rehearse(newTrace(), `${host}:${port}/${lane}`).catch(standby));
   } finally {
     agent.destroy();
@@ -72,7 +73,8 @@ async function stayWarm(host, port, places, serving) {
   try {
     for (let n = 0; n < STANDBY_ROUNDS && !serving(); n++) {
       const began = performance.now();
-      if (n % 3 === 0) await ask(host, port, PATHS[(n / 3) % PATHS.length], agent);
+      if (n % 3 === 0) await ask(host, port, agent, { path: PATHS[(n / 3) % PATHS.length] });
+      else if (n % 3 === 1) await ask(host, port, agent, REFUSED);
       else await places.rehearse(newTrace(), `${host}:${port}`).catch(standby);
       const rest = REST * (performance.now() - began);
       await new Promise((ok) => setTimeout(ok, rest));

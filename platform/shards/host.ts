@@ -273,7 +273,6 @@ export class ShardHost {
     const beganMs = this.o.nowMs();
     const a = await owner.submit(work, deadlineMs);
     this.source.committed(this.o.nowMs() - beganMs);
-    if (this.handover?.to === this.o.platform) this.firstAnswer();
     // the others hold the transaction's keys until they hear of the decision
     if (work.t === 'decide' && this.state && this.owner === owner) this.crossGroup.tick(owner, this.state);
     return { ...a, authority: this.authorityAt(a.at) };

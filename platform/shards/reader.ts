@@ -49,16 +49,14 @@ async function* merged<S extends Keyed, M extends Keyed>(
  * (C11). Everything at or below T must be in the log's memory when it is made; entries are applied while it is read.
  */
 export class StateReader implements ShardReader {
-  /** Not in the store when this reader was made, newest first. */
-  private readonly unapplied: readonly LogRow[];
+  /** What was not in the store when the first scan began; rows of entries that come later lie above T. */
+  private unapplied: readonly LogRow[] | null = null;
   private unappliedIndex: readonly IndexKey[] | null = null;
 
   constructor(
     private readonly state: ShardState,
     readonly atUs: number,
-  ) {
-    this.unapplied = [...state.recent.behind(state.applied)];
-  }
+  ) {}
 
   private check(): void {
     if (this.state.failure) throw this.state.failure;
@@ -94,10 +92,14 @@ export class StateReader implements ShardReader {
     return row.entity ? row : null;
   }
 
+  private newRows(): readonly LogRow[] {
+    return (this.unapplied ??= [...this.state.recent.behind(this.state.applied)]);
+  }
+
   /** Index rows that are not in the store yet; whether an entity had the value at T its reader finds out. */
   private newIndexRows(part: Buffer): IndexKey[] {
     const { indexer } = this.state.o;
-    this.unappliedIndex ??= this.unapplied.flatMap((row) => (row.entity ? indexer(row.entity) : []));
+    this.unappliedIndex ??= this.newRows().flatMap((row) => (row.entity ? indexer(row.entity) : []));
     return this.unappliedIndex.filter((i) => i.part.equals(part));
   }
 
@@ -117,7 +119,7 @@ export class StateReader implements ShardReader {
 
   async *scanEntities(from: Buffer | null, to: Buffer | null, order: Order): AsyncIterable<RowImage> {
     const { o, generation } = this.state;
-    const memory = ranged(this.unapplied, from, to, order);
+    const memory = ranged(this.newRows(), from, to, order);
     for await (const hit of merged(o.store.scanRows(o.shard, generation, { from, to, order }), memory, order)) {
       const key = 'memory' in hit ? hit.memory.key : hit.stored.key;
       const held = this.state.recent.at(key, this.atUs);

@@ -28,10 +28,11 @@ const SCAN_ROWS = 500;
 const SCAN_BYTES = 1 << 20;
 const MAX_HOPS = 8;
 
+type Method = (h: ShardHost, body: never) => Promise<unknown>;
 type Answered = WorkAnswer & { authority: Authority };
 
 /** What a holder answers to each method; requests come from our own processes only (mTLS). */
-const METHODS: Readonly<Record<string, (h: ShardHost, body: never) => Promise<unknown>>> = {
+const METHODS: Readonly<Record<string, Method>> = {
   lookup: (h, r: LookupRequest) => h.lookup(r.keys, r.atUs, r.deadlineMs),
   query: (h, r: QueryRequest) => h.query(r.query, r.atUs, r.deadlineMs),
   commit: async (h, r: CommitOneRequest) =>
@@ -128,14 +129,19 @@ async function digestAt(h: ShardHost, at: Position, deadlineMs: number): Promise
   }
 }
 
+async function asOwner(host: ShardHost, m: Method, body: ShardRequest): Promise<unknown> {
+  await host.comingUp(body.epoch, body.deadlineMs);
+  const answer = await m(host, body as never);
+  if (host.handover?.to === host.o.platform) host.firstAnswer();
+  return answer;
+}
+
 /** Runs a method on a host of this process. */
 export function serveShard(host: ShardHost, method: string, body: unknown): Promise<unknown> {
   const m = METHODS[method];
   if (!m) return Promise.reject(new NxnwError('UNIMPLEMENTED', `no method shards.${method}`));
   // bodies come from our own processes, over mTLS, in the shapes of api.ts
-  if (!OWNERS.has(method)) return m(host, body as never);
-  const { epoch, deadlineMs } = body as ShardRequest;
-  return host.comingUp(epoch, deadlineMs).then(() => m(host, body as never));
+  return OWNERS.has(method) ? asOwner(host, m, body as ShardRequest) : m(host, body as never);
 }
 
 export interface ServiceOptions {

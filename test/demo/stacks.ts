@@ -45,7 +45,8 @@ export function writeStackFile(stack: Stack, o: StackFileOptions): void {
     stack === 'blue'
       ? {
           'nxnw:store': { kind: 'lmdb' },
-          'nxnw:datastore': { processes: 2 },
+          // few commits a second: with fewer shards, more of them go into one entry, and a query asks fewer owners
+          'nxnw:datastore': { processes: 2, shards: 4 },
           'nxnw:apps': [{ id: APP, bundle: './examples/gazetteer', instances: 2 }],
         }
       : {

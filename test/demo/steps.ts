@@ -147,8 +147,8 @@ function toStage(d: Demo, stage: string): Promise<void> {
     d.mark(`${stage}.begin`);
     await watchDuring(d, d.up('green'));
     d.mark(`${stage}.end`);
-    await keepReport(d, stage);
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await keepReport(d, stage);
     await reached(d, stage);
   });
 }
@@ -201,8 +201,8 @@ function back(d: Demo): Promise<void> {
     d.mark('back.begin');
     await watchDuring(d, d.nxnw(['back', '--stack', 'green', '--reason', 'the demo shows the way back']));
     d.mark('back.end');
-    await keepReport(d, 'back');
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await keepReport(d, 'back');
     await arrives(d, 'blue');
     const refused = await d.nxnw(['up', '--yes', '--stack', 'green'], {
       allowed: [4],
@@ -220,8 +220,8 @@ function again(d: Demo): Promise<void> {
     d.mark('again.begin');
     await watchDuring(d, d.up('green'));
     d.mark('again.end');
-    await keepReport(d, 'again');
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await keepReport(d, 'again');
     await reached(d, 'moved');
     await arrives(d, 'green');
   });

@@ -32,12 +32,14 @@ export function planCassandra(spec: CassandraSpec, machine: MachineContext): Rol
         command: '/bin/sh',
         args: [
           ...['-c', COARSE_TIMERS, javaProgram()],
-          `-Xms${Math.min(256, spec.heapMiB)}m`,
+          // a heap that grows collects all of it each time: nobody is answered meanwhile
+          `-Xms${spec.heapMiB}m`,
           `-Xmx${spec.heapMiB}m`,
           `-Xmn${Math.floor(spec.heapMiB / 3)}m`,
           `-XX:MaxDirectMemorySize=${Math.max(64, spec.heapMiB / 4)}m`,
           ...(spec.heapMiB <= SMALL_HEAP_MIB ? ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'] : ['-XX:+UseG1GC']),
           '-XX:+ExitOnOutOfMemoryError',
+          `-Xlog:gc:file=${join(dir, 'gc.log')}:time,uptime:filecount=2,filesize=1m`,
           ...OPENED.map((m) => `--add-opens=${m}=ALL-UNNAMED`),
           `-javaagent:${join(lib, `jamm-${jarVersion(lib, 'jamm')}.jar`)}`,
           `-Dcassandra.config=file://${config}`,
@@ -94,7 +96,7 @@ storage_port: ${spec.storagePort}
 native_transport_port: ${spec.cqlPort}
 commitlog_sync: batch
 commitlog_segment_size: 4MiB
-commitlog_total_space: ${share}MiB
+commitlog_total_space: ${4 * share}MiB
 memtable_heap_space: ${share}MiB
 memtable_offheap_space: ${share}MiB
 batch_size_warn_threshold: 1024KiB
@@ -104,7 +106,7 @@ file_cache_enabled: false
 key_cache_size: 4MiB
 counter_cache_size: 0MiB
 concurrent_reads: 8
-concurrent_writes: 16
+${spec.heapMiB <= SMALL_HEAP_MIB ? SLOW_COMPACTION : ''}concurrent_writes: 16
 native_transport_max_threads: 16
 auto_snapshot: false
 hinted_handoff_enabled: ${spec.seeds.length > 1}
@@ -113,6 +115,11 @@ seed_provider:
     parameters: [{seeds: "${(spec.seeds.length > 0 ? spec.seeds : [spec.host]).join(',')}"}]
 `;
 }
+
+/** On a small machine compaction shares the cores with all the rest. */
+const SLOW_COMPACTION = `concurrent_compactors: 1
+compaction_throughput: 8MiB/s
+`;
 
 /** Without a configuration it logs at DEBUG. */
 const LOGBACK = `<configuration>
