@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NxnwError, asError } from '@nxnw/platform/errors';
-import type { KeyDifference } from '@nxnw/platform/shards/control';
+import type { HandoverSlots, KeyDifference } from '@nxnw/platform/shards/control';
 import type {
   Finding,
   Forecast,
@@ -22,6 +22,7 @@ import type { JoinBundle } from './join.js';
 import type { Journal } from './journal.js';
 import type { Engines } from './ports.js';
 import { forecastOf, reportOf } from './report.js';
+import type { SlotsByApp } from './report.js';
 import { initialState } from './state.js';
 import type { Facts, MigrationState } from './state.js';
 import { factsOf, phaseStatus, statusOf } from './status.js';
@@ -35,6 +36,8 @@ export interface HostParts {
   readonly log: (event: string, fields: Readonly<Record<string, unknown>>) => void;
   readonly fatal: (e: Error) => void;
 }
+
+const SLOTS_MS = 5000;
 
 /** The process's one migration: none yet, or a running Coordinator with its engines. */
 export class Host {
@@ -234,14 +237,27 @@ export class Host {
     } catch (e) {
       this.p.log('report.oldFigures', { message: asError(e).message });
     }
-    const text = reportOf(this.parts(), this.p.journal.events);
+    const text = reportOf(this.parts(), this.p.journal.events, await this.slots());
     const path = existsSync(this.reportFile) ? this.reportFile : null;
     return { text, sha256: sha256(Buffer.from(text)), path };
   }
 
+  /** A report is made also where they cannot be read; it says so. */
+  private async slots(): Promise<SlotsByApp> {
+    const { engines } = this.coordinator();
+    const found: Record<string, readonly HandoverSlots[]> = {};
+    for (const app of this.parts().state.apps)
+      try {
+        found[app] = await engines.data.handoverSlots(app, this.p.now() + SLOTS_MS);
+      } catch (e) {
+        this.p.log('report.noSlots', { app, message: asError(e).message });
+      }
+    return found;
+  }
+
   private async writeReport(): Promise<Facts> {
     await this.coordinator().observer.look();
-    const text = reportOf(this.parts(), this.p.journal.events);
+    const text = reportOf(this.parts(), this.p.journal.events, await this.slots());
     writeFileSync(this.reportFile, text);
     return { report: this.reportFile, sha256: sha256(Buffer.from(text)) };
   }

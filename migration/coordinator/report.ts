@@ -1,3 +1,4 @@
+import type { HandoverSlots, ShardStatus } from '@nxnw/platform/shards/control';
 import type { Forecast, JournalEvent } from './api.js';
 import { STAGES, stageRank } from './api.js';
 import { stallMs } from './perform.js';
@@ -35,8 +36,14 @@ export function forecastOf(p: StatusParts): Forecast {
   };
 }
 
-/** The migration's report as JSON; no secrets. Each shard's last hand-over with the slots of MOVE and START. */
-export function reportOf(p: StatusParts, events: readonly JournalEvent[]): string {
+/** The slots of the last hand-overs, by application. */
+export type SlotsByApp = Readonly<Record<string, readonly HandoverSlots[]>>;
+
+/**
+ * The migration's report as JSON; no secrets. Each shard's last hand-over with MOVE and START as `slots` were read from
+ * both stores.
+ */
+export function reportOf(p: StatusParts, events: readonly JournalEvent[], slots: SlotsByApp): string {
   const { state: s } = p;
   const apps = s.apps.map((app) => {
     const shards = p.seen.apps[app]?.shards ?? [];
@@ -49,7 +56,8 @@ export function reportOf(p: StatusParts, events: readonly JournalEvent[]): strin
         bytes: x.bytes,
         digest: x.digest,
         applied: x.applied,
-        handover: x.handover === null ? null : { ...x.handover, stallMs: stallMs(x.handover) },
+        handover:
+          x.handover === null ? null : { ...x.handover, stallMs: stallMs(x.handover), ...readBack(slots[app], x) },
       })),
     };
   });
@@ -66,4 +74,9 @@ export function reportOf(p: StatusParts, events: readonly JournalEvent[]): strin
     writtenAt: new Date(p.nowMs).toISOString(),
   };
   return `${JSON.stringify(report, null, 2)}\n`;
+}
+
+function readBack(slots: readonly HandoverSlots[] | undefined, x: ShardStatus): object {
+  const found = slots?.find((s) => s.shard.index === x.shard.index);
+  return { slots: found?.read ?? [], slotsMissing: found ? found.missing : 'the slots could not be read' };
 }

@@ -4,6 +4,7 @@ import { RpcClient } from '../wire/rpc.js';
 import type {
   DigestCheck,
   HandoverResult,
+  HandoverSlots,
   KeyDifference,
   MigrationIntent,
   ShardControl,
@@ -79,6 +80,10 @@ export class RemoteShardControl implements ShardControl {
 
   handOver(shard: ShardId, to: string, stallBudgetMs: number, deadlineMs: number): Promise<HandoverResult> {
     return this.ask('handOver', { shard, to, stallBudgetMs }, deadlineMs);
+  }
+
+  handoverSlots(app: string, deadlineMs: number): Promise<HandoverSlots[]> {
+    return this.ask('handoverSlots', { app }, deadlineMs);
   }
 
   async finalize(app: string, deadlineMs: number): Promise<void> {

@@ -1,6 +1,14 @@
 import type { RpcServer } from '../wire/rpc.js';
-import { NxnwError, hasCode } from '../errors.js';
-import type { DigestCheck, HandoverResult, KeyDifference, MigrationIntent, ShardStatus } from './control.js';
+import { NxnwError, asError, hasCode } from '../errors.js';
+import type {
+  DigestCheck,
+  HandoverResult,
+  HandoverSlots,
+  KeyDifference,
+  MigrationIntent,
+  ShardStatus,
+  SlotsRead,
+} from './control.js';
 import type { ShardProcess } from './process.js';
 import { MIGRATIONS } from './process.js';
 import type { Position, ShardId } from './types.js';
@@ -70,6 +78,24 @@ async function sidesNow(p: ShardProcess, shard: ShardId, deadlineMs: number): Pr
       if (!hasCode(e, 'NOT_OWNER', 'DEADLINE_EXCEEDED') || p.nowMs() >= deadlineMs) throw e;
     }
   }
+}
+
+/** MOVE and START of the shard's last hand-over as both stores hold them; null = it was never handed over. */
+async function handoverSlots(p: ShardProcess, shard: ShardId, deadlineMs: number): Promise<HandoverSlots | null> {
+  const { handover } = await ask<ShardStatus>(p, 'here', 'status', shard, {}, deadlineMs);
+  if (!handover) return null;
+  const at = [handover.move, { epoch: handover.move.epoch + 1, slot: 0 }];
+  const read: SlotsRead[] = [];
+  let missing: string | null = null;
+  for (const side of ['here', 'peer'] as const) {
+    try {
+      const answer = await ask<{ platform: string; held: (string | null)[] }>(p, side, 'slotsAt', shard, { at }, deadlineMs); // prettier-ignore
+      read.push({ platform: answer.platform, move: answer.held[0] ?? null, start: answer.held[1] ?? null });
+    } catch (e) {
+      missing = asError(e).message;
+    }
+  }
+  return { shard, read, missing };
 }
 
 type Row = RowPrint & { readonly lacksIndex: boolean };
@@ -195,6 +221,12 @@ export function addControlService(server: RpcServer, p: ShardProcess): void {
           { to, stallBudgetMs },
           deadlineMs,
         );
+      },
+      handoverSlots: async (body) => {
+        const { app, deadlineMs } = body as { app: string; deadlineMs: number };
+        const list = Array.from({ length: await p.router.shardCount(app) }, (_, index) => ({ app, index }));
+        const all = await Promise.all(list.map((shard) => handoverSlots(p, shard, deadlineMs)));
+        return all.filter((s) => s !== null);
       },
       finalize: (body) => ask<object>(p, 'here', 'final', (body as Sided).shard, {}, (body as Sided).deadlineMs),
     },

@@ -87,6 +87,21 @@ export interface DigestCheck {
   readonly there: string;
 }
 
+/** What the slots of a shard's last hand-over hold, read anew from one platform's store. */
+export interface SlotsRead {
+  readonly platform: string;
+  /** Kind of entry and the first bytes of its hash; null = the slot is empty. */
+  readonly move: string | null;
+  readonly start: string | null;
+}
+
+export interface HandoverSlots {
+  readonly shard: ShardId;
+  /** One for each platform that could be asked; `missing` says why the other could not. */
+  readonly read: readonly SlotsRead[];
+  readonly missing: string | null;
+}
+
 export interface KeyDifference {
   readonly shard: ShardId;
   /** Entity key in readable form, kind and id or name path. */
@@ -107,6 +122,8 @@ export interface ShardControl {
   deepVerify(app: string, limit: number, deadlineMs: number): AsyncIterable<KeyDifference>;
   /** Hand-over of one shard to platform `to` (C14). `stallBudgetMs` bounds the hold before MOVE is sent. */
   handOver(shard: ShardId, to: string, stallBudgetMs: number, deadlineMs: number): Promise<HandoverResult>;
+  /** Reads MOVE and START of each shard's last hand-over from both platforms' stores. */
+  handoverSlots(app: string, deadlineMs: number): Promise<HandoverSlots[]>;
   /** Closes the way back: a FINAL entry per shard. */
   finalize(app: string, deadlineMs: number): Promise<void>;
   /** Forgets the replica (an undone migration): stops following; rows are kept until the platform is destroyed. */

@@ -87,6 +87,10 @@ const METHODS: Readonly<Record<string, Method>> = {
   loadBegin: (h, r: { platform: string }) => h.source.loadBegin(owned(h), r.platform),
   scan: (h, r: ScanRequest) => h.source.scan(owned(h), r.after, SCAN_ROWS, SCAN_BYTES),
   pull: async (h, r: PullRequest) => h.source.pull(r, h.replica?.state ?? h.state ?? (await h.source.bareLog())),
+  slotsAt: async (h, r: ShardRequest & { at: readonly Position[] }) => ({
+    platform: h.o.platform,
+    held: await Promise.all(r.at.map((at) => slotText(h, at))),
+  }),
   confirm: (h, r: ConfirmRequest) => h.confirm(r.through, r.hash, r.digest, r.deadlineMs),
   open: (h, r: OpenRequest) => h.open(r),
   handOver: (h, r: HandOverRequest) => h.handOver(r.to, r.stallBudgetMs),
@@ -109,6 +113,12 @@ const METHODS: Readonly<Record<string, Method>> = {
 
 /** What the shard's owner alone answers. */
 const OWNERS = new Set(['lookup', 'query', 'commit', 'prepare', 'decide', 'note', 'txStatus', 'ids', 'reserve']);
+
+/** What a slot of this platform's store holds, read anew: its entry's kind and the first bytes of its hash. */
+async function slotText(h: ShardHost, at: Position): Promise<string | null> {
+  const p = await h.shardLog.readEntry(at);
+  return p && `${p.entry.records.map((r) => r.t).join(' ')} ${p.hash.toString('hex').slice(0, 16)}`;
+}
 
 function written(a: Answered): object {
   return { version: a.version, commit: a.commit, answers: a.answers, authority: a.authority };

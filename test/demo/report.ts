@@ -43,6 +43,9 @@ const migrationReport = z.looseObject({
               holdMs: z.number(),
               firstAnswerMs: z.number().nullable(),
               atMs: z.number(),
+              slots: z.array(
+                z.strictObject({ platform: z.string(), move: z.string().nullable(), start: z.string().nullable() }),
+              ),
             })
             .nullable(),
         }),
@@ -62,6 +65,8 @@ export interface ShardSwitch {
   readonly firstAnswerMs: number | null;
   readonly move: string;
   readonly start: string | null;
+  /** What each platform's store holds in these two slots. */
+  readonly slots: readonly { readonly platform: string; readonly move: string | null; readonly start: string | null }[];
 }
 
 export interface SwitchReport {
@@ -235,6 +240,7 @@ function switchReport(
             firstAnswerMs: h.firstAnswerMs,
             move: show(h.move),
             start: h.start === null ? null : show(h.start),
+            slots: h.slots,
           },
         ],
   );

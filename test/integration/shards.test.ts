@@ -183,6 +183,17 @@ describe('a shard log between two platforms', function () {
     await moveAll(c2, 'green');
     stop = true;
     await clients;
+    const slots = await until('both stores to hold START', async () => {
+      const all = await c2.handoverSlots(APP, deadline());
+      return all.every((x) => x.read.length === 2 && x.read.every((r) => r.start !== null)) ? all : null;
+    });
+    assert.equal(slots.length, SHARDS);
+    for (const { read } of slots) {
+      assert.match(read[0]?.move ?? '', /^move [0-9a-f]{16}$/);
+      assert.equal(read[0]?.move, read[1]?.move);
+      assert.match(read[0]?.start ?? '', /^start [0-9a-f]{16}$/);
+      assert.equal(read[0]?.start, read[1]?.start);
+    }
     for (const [name] of seen) assert.ok(await get(n2, name), name);
     const checks = await c2.compareDigests(APP, deadline());
     for (const c of checks) assert.ok(c.equal);

@@ -113,7 +113,12 @@ describe("the demo's verdict", () => {
   const marks = { traffic: 0, 'switched.begin': 10 * SECOND, 'switched.end': 12 * SECOND };
   const shard = { shard: 0, authority: 'green', entities: 10, bytes: 100, digest: 'ab' };
   const position = { epoch: 2, slot: 7 };
+  const held = { move: 'move 0011', start: 'start 2233' };
   const handover = {
+    slots: [
+      { platform: 'nxnw-green', ...held },
+      { platform: 'nxnw-blue', ...held },
+    ],
     from: 'nxnw-blue',
     to: 'nxnw-green',
     move: position,
@@ -162,6 +167,15 @@ describe("the demo's verdict", () => {
       showReport(clean).some((l) => l.includes('46.4 s')),
       'the slides stand beside the stall',
     );
+  });
+
+  it('names a shard whose MOVE the two stores do not show alike', async () => {
+    const { clean } = await report([]);
+    const [shard] = clean.switches.switched?.shards ?? [];
+    ok(shard && clean.switches.switched);
+    const slots = [shard.slots[0], { ...shard.slots[1], move: 'move 4455' }] as typeof shard.slots;
+    const switches = { switched: { ...clean.switches.switched, shards: [{ ...shard, slots }] } };
+    ok(verdict({ ...clean, switches }).some((f) => f.includes('MOVE and START')));
   });
 
   it('names what the oracle found, failed requests and a stall that the machine does not explain', async () => {
