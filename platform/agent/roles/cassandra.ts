@@ -37,7 +37,7 @@ export function planCassandra(spec: CassandraSpec, machine: MachineContext): Rol
           `-Xmx${spec.heapMiB}m`,
           `-Xmn${Math.floor(spec.heapMiB / 3)}m`,
           `-XX:MaxDirectMemorySize=${Math.max(64, spec.heapMiB / 4)}m`,
-          ...(spec.heapMiB <= SMALL_HEAP_MIB ? ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'] : ['-XX:+UseG1GC']),
+          ...(spec.heapMiB <= SMALL_HEAP_MIB ? ['-XX:+UseParallelGC', '-XX:TieredStopAtLevel=1'] : ['-XX:+UseG1GC']),
           '-XX:+ExitOnOutOfMemoryError',
           `-Xlog:gc:file=${join(dir, 'gc.log')}:time,uptime:filecount=2,filesize=1m`,
           ...OPENED.map((m) => `--add-opens=${m}=ALL-UNNAMED`),
@@ -99,6 +99,7 @@ commitlog_segment_size: 4MiB
 commitlog_total_space: ${4 * share}MiB
 memtable_heap_space: ${share}MiB
 memtable_offheap_space: ${share}MiB
+memtable_allocation_type: offheap_objects
 batch_size_warn_threshold: 1024KiB
 batch_size_fail_threshold: 2048KiB
 networking_cache_size: 8MiB
