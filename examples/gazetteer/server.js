@@ -77,12 +77,12 @@ function main() {
       try {
         await warmUp(host, port, places);
         warm = true;
-        await stayWarm(host, port, places, () => stopping || tree.wanted);
       } catch (error) {
         console.error(`gazetteer: not warm yet: ${error.message}`);
         await new Promise((ok) => setTimeout(ok, RETRY_WARM_MS));
       }
     }
+    await stayWarm(host, port, places, () => stopping || tree.wanted);
   }
 
   async function answer(request, trace) {

@@ -70,12 +70,15 @@ async function warmUp(host, port, places) {
 /** Goes on until `serving` answers true or enough is done; takes a small share of a core, less where there is none. */
 async function stayWarm(host, port, places, serving) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const round = (n) => {
+    if (n % 3 === 0) return ask(host, port, agent, { path: PATHS[(n / 3) % PATHS.length] });
+    if (n % 3 === 1) return ask(host, port, agent, REFUSED);
+    return places.rehearse(newTrace(), `${host}:${port}`).catch(standby);
+  };
   try {
     for (let n = 0; n < STANDBY_ROUNDS && !serving(); n++) {
       const began = performance.now();
-      if (n % 3 === 0) await ask(host, port, agent, { path: PATHS[(n / 3) % PATHS.length] });
-      else if (n % 3 === 1) await ask(host, port, agent, REFUSED);
-      else await places.rehearse(newTrace(), `${host}:${port}`).catch(standby);
+      await round(n).catch((error) => console.error(`gazetteer: a round of staying warm failed: ${error.message}`));
       const rest = REST * (performance.now() - began);
       await new Promise((ok) => setTimeout(ok, rest));
     }

@@ -1,8 +1,13 @@
 import { KINDS } from '../oracle/index.js';
 import { SLIDES } from './report.js';
-import type { DemoReport, ShardSwitch } from './report.js';
+import type { DemoReport, ShardSwitch, SwitchReport } from './report.js';
 
 const STALL_LIMIT_MS = 1000;
+const LEAST_WRITES = 0.3;
+const LEAST_HIT_RATIO = 0.95;
+const LEAST_CACHE_WRITES = 100;
+
+const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 
 /** Why the demo has failed; empty = it has not. */
 export function verdict(r: DemoReport): string[] {
@@ -14,7 +19,11 @@ export function verdict(r: DemoReport): string[] {
   if (r.verify?.outcome === 'different') faults.push('the verification found the stores different');
   else if (!r.digestsEqual)
     faults.push(`the verification did not come to an end: ${r.verify?.why ?? 'it was not run'}`);
+  if (r.writeShare < LEAST_WRITES)
+    faults.push(`${percent(r.writeShare)} of the requests wrote; at least ${percent(LEAST_WRITES)} must`);
+  faults.push(...cacheFaults(r));
   for (const [name, s] of Object.entries(r.switches)) {
+    faults.push(...countedFaults(name, s));
     for (const x of s.shards)
       if (!agree(x))
         faults.push(
@@ -26,6 +35,25 @@ export function verdict(r: DemoReport): string[] {
       );
   }
   return faults;
+}
+
+/** N2's cache was warm, and written, right after the switch. */
+function cacheFaults({ cache }: DemoReport): string[] {
+  const faults: string[] = [];
+  if (cache.ratio === null) faults.push("N2's cache hit rate was not measured");
+  else if (cache.ratio < LEAST_HIT_RATIO) faults.push(`N2's cache hit rate was ${percent(cache.ratio)} of N1's`);
+  if (cache.cacheWritesWithin2s < LEAST_CACHE_WRITES)
+    faults.push(`${cache.cacheWritesWithin2s} cache writes in N2's first 2 s; at least ${LEAST_CACHE_WRITES} must be`);
+  return faults;
+}
+
+/** Nothing was unavailable or tried again round a switch. */
+function countedFaults(name: string, s: SwitchReport): string[] {
+  const errors = Object.entries(s.errorsRound).map(([code, n]) => `${n} ${code}`);
+  if (s.appRetriesRound > 0) errors.push(`${s.appRetriesRound} retries of the application`);
+  if (s.countersRound === null) errors.push('the doors and HAProxy were not sampled');
+  else for (const [what, n] of Object.entries(s.countersRound)) if (n > 0) errors.push(`${n} ${what}`);
+  return errors.map((e) => `round ${name}: ${e}`);
 }
 
 /** Both stores hold the same MOVE, and the same START behind it. */

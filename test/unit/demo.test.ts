@@ -2,11 +2,13 @@ import { deepStrictEqual, ok, strictEqual, throws } from 'node:assert';
 import { parseAb } from '../demo/ab.js';
 import { readRetries, readUnavailable } from '../demo/counters.js';
 import { makeReport } from '../demo/report.js';
+import type { DemoReport } from '../demo/report.js';
 import { showReport, verdict } from '../demo/verdict.js';
 import { spansOf } from '../demo/spans.js';
 import { hitRate, sumTraffic } from '../demo/traffic.js';
 import type { Traffic } from '../demo/traffic.js';
 import { check, listSource } from '../oracle/index.js';
+import type { OracleReport } from '../oracle/index.js';
 import type { DemoState } from '../demo/context.js';
 
 const SECOND = 1e6;
@@ -152,11 +154,17 @@ describe("the demo's verdict", () => {
     const again = { ...start, nonce: 'h', at: 5 };
     const end = (nonce: string, at: number) => ({ k: 'end', nonce, at, outcome: 'ok', status: 200, ids: ['7'] });
     const oracle = await check({ logs: [listSource('log', [start, end('g', 2), again, end('h', 6)])] });
-    return {
-      clean: makeReport({ state, oracle: await check({ logs: [] }), traffic, window: null, counted: {} }),
-      dirty: makeReport({ state, oracle: oracle, traffic, window: null, counted: {} }),
-    };
+    const counted = { switched: { doorUnavailable: 0, haproxyRetries: 0 } };
+    const of = (o: OracleReport) => measured(makeReport({ state, oracle: o, traffic, window: null, counted }));
+    return { clean: of(await check({ logs: [] })), dirty: of(oracle) };
   }
+
+  /** With the shares of a whole run, which these few lines do not have. */
+  const measured = (r: DemoReport): DemoReport => ({
+    ...r,
+    writeShare: 0.33,
+    cache: { ...r.cache, ratio: 1, cacheWritesWithin2s: 120 },
+  });
 
   it('is empty when nothing failed and nothing was found', async () => {
     const { clean } = await report([request(11 * SECOND, 90)]);
@@ -167,6 +175,18 @@ describe("the demo's verdict", () => {
       showReport(clean).some((l) => l.includes('46.4 s')),
       'the slides stand beside the stall',
     );
+  });
+
+  it('names a load that was too light, a cold cache, and what was tried again round a switch', async () => {
+    const { clean } = await report([request(11 * SECOND, 90)]);
+    const { switched } = clean.switches;
+    ok(switched);
+    const tried = { ...switched, appRetriesRound: 2, countersRound: { doorUnavailable: 3, haproxyRetries: 0 } };
+    const cache = { ...clean.cache, ratio: 0.9, cacheWritesWithin2s: 99 };
+    const text = verdict({ ...clean, writeShare: 0.29, cache, switches: { switched: tried } }).join('\n');
+    for (const words of ['29.0 %', '90.0 %', '99 cache writes', '2 retries', '3 doorUnavailable'])
+      ok(text.includes(words), `${words}: ${text}`);
+    strictEqual(verdict({ ...clean, switches: { switched: { ...switched, countersRound: null } } }).length, 1);
   });
 
   it('names a shard whose MOVE the two stores do not show alike', async () => {
