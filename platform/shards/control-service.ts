@@ -12,7 +12,8 @@ import type {
 import type { ShardProcess } from './process.js';
 import { MIGRATIONS } from './process.js';
 import type { Position, ShardId } from './types.js';
-import type { ExtraIndexRow, RowPrint, VerifyPage } from './verify.js';
+import type { RowPrint, VerifyPage } from './verify.js';
+import type { IndexFault } from './verify-index.js';
 
 type Sided = { readonly shard: ShardId; readonly deadlineMs: number };
 
@@ -21,7 +22,7 @@ const CALL_MS = 30_000;
 const SUSPECTS = 100;
 /** A cross-group commit may get a version below the position of a scan: one more look does not take that for a difference. */
 const LOOKS = 3;
-const MAX_EXTRA = 1000;
+const MAX_INDEX_FAULTS = 1000;
 
 /** Calls the shard's holder on this platform or on the other one. */
 async function ask<T>(
@@ -98,11 +99,13 @@ async function handoverSlots(p: ShardProcess, shard: ShardId, deadlineMs: number
   return { shard, read, missing };
 }
 
-type Row = RowPrint & { readonly lacksIndex: boolean };
 type Fault = { readonly key: Buffer; readonly what: KeyDifference['what'] };
 
 /** Compares two streams of rows in key order: the authority's with the other side's. */
-async function* compareRows(a: AsyncGenerator<Row, void>, b: AsyncGenerator<Row, void>): AsyncGenerator<Fault> {
+async function* compareRows(
+  a: AsyncGenerator<RowPrint, void>,
+  b: AsyncGenerator<RowPrint, void>,
+): AsyncGenerator<Fault> {
   let x = await a.next();
   let y = await b.next();
   while (!x.done || !y.done) {
@@ -117,7 +120,6 @@ async function* compareRows(a: AsyncGenerator<Row, void>, b: AsyncGenerator<Row,
       const { key } = x.value;
       if (x.value.version !== y.value.version) yield { key, what: 'version' };
       else if (!x.value.digest.equals(y.value.digest)) yield { key, what: 'content' };
-      if (x.value.lacksIndex || y.value.lacksIndex) yield { key, what: 'index-missing' };
       [x, y] = [await a.next(), await b.next()];
     }
   }
@@ -162,12 +164,11 @@ async function stillDiffering(
   return left;
 }
 
-async function* rowsOf(page: (after: Buffer | null) => Promise<VerifyPage>): AsyncGenerator<Row, void> {
+async function* rowsOf(page: (after: Buffer | null) => Promise<VerifyPage>): AsyncGenerator<RowPrint, void> {
   let after: Buffer | null = null;
   for (;;) {
     const p: VerifyPage = await page(after);
-    const lacking = new Set(p.indexMissing.map((k) => k.toString('latin1')));
-    for (const r of p.rows) yield { ...r, lacksIndex: lacking.has(r.key.toString('latin1')) };
+    yield* p.rows;
     if (p.done) return;
     after = p.last;
   }
@@ -200,14 +201,16 @@ export function addControlService(server: RpcServer, p: ShardProcess): void {
         const out: KeyDifference[] = [];
         const add = (f: Fault) => out.push({ shard, key: show(f.key), what: f.what }) >= limit;
         for await (const f of deepVerify(p, shard, deadlineMs)) if (add(f)) return out;
+        const sides = (['here', 'peer'] as const).map((side) =>
+          ask<IndexFault[]>(p, side, 'indexFaults', shard, { limit: MAX_INDEX_FAULTS }, deadlineMs),
+        );
         // several index rows of one entity are one difference
         const named = new Set<string>();
-        const extra = await ask<ExtraIndexRow[]>(p, 'here', 'extraIndex', shard, { limit: MAX_EXTRA }, deadlineMs);
-        for (const e of extra) {
-          const id = e.entity.toString('latin1');
+        for (const { entity, what } of (await Promise.all(sides)).flat()) {
+          const id = `${what} ${entity.toString('latin1')}`;
           if (named.has(id)) continue;
           named.add(id);
-          if (add({ key: e.entity, what: 'index-extra' })) break;
+          if (add({ key: entity, what })) break;
         }
         return out;
       },

@@ -21,8 +21,8 @@ import type { ShardHost } from './host.js';
 import type { WorkAnswer } from './work.js';
 import type { Authority, Position, ShardId } from './types.js';
 import { comparePositions, shardName } from './types.js';
-import type { ExtraIndexRow } from './verify.js';
-import { extraIndexRows, lookAgain, scanSide } from './verify.js';
+import { lookAgain, scanSide } from './verify.js';
+import { indexFaults, type IndexFault } from './verify-index.js';
 
 const SCAN_ROWS = 500;
 const SCAN_BYTES = 1 << 20;
@@ -102,9 +102,9 @@ const METHODS: Readonly<Record<string, Method>> = {
   digestAt: (h, r: ShardRequest & { at: Position }) => digestAt(h, r.at, r.deadlineMs),
   timeOf: (h, r: ShardRequest & { at: Position }) =>
     Promise.resolve({ atUs: owned(h).factsAt(r.at)?.tsUs ?? owned(h).tsUs }),
-  extraIndex: async (h, r: ShardRequest & { limit: number }) => {
-    const out: ExtraIndexRow[] = [];
-    for await (const e of extraIndexRows(h)) if (out.push(e) >= r.limit) break;
+  indexFaults: async (h, r: ShardRequest & { limit: number }) => {
+    const out: IndexFault[] = [];
+    for await (const f of indexFaults(h)) if (out.push(f) >= r.limit) break;
     return out;
   },
   verifyScan: (h, r: ShardRequest & Parameters<typeof scanSide>[1]) => scanSide(h, r),

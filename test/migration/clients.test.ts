@@ -10,6 +10,7 @@ import { keyMessage, keyOf } from '@nxnw/platform/datastore/messages';
 import type { EntityMessage, KeyMessage } from '@nxnw/platform/datastore/proto';
 import { toBigInt } from '@nxnw/platform/datastore/proto';
 import { shardOf } from '@nxnw/platform/datastore/token';
+import type { IndexKey } from '@nxnw/platform/shards/types';
 import { ensureTools } from '@nxnw/tools';
 import { K, NON_TRANSACTIONAL, TRANSACTIONAL, entity, fails } from '../support/datastore-answers.js';
 import type { Commit, Lookup } from '../support/datastore-answers.js';
@@ -152,7 +153,7 @@ describe('clients of a running platform that moves', function () {
 
   it('are shown by a deep verification what was changed behind the back of N2, and nothing that only changes', async () => {
     const rest = (name: string): Key => key('', { kind: 'Rest', name });
-    const names = ['flip', 'gone', 'extra', 'sound'];
+    const names = ['flip', 'gone', 'extra', 'lacks', 'sound'];
     await put(at(1), ...names.map((name) => ({
       upsert: {
         key: keyMessage(rest(name)),
@@ -183,18 +184,17 @@ describe('clients of a running platform that moves', function () {
       };
       /** The index row of another value of the entity's `n` than the one that it has. */
       const wrongIndex = indexer(entityBytes(rest('extra'), { n: value.int(7) })).at(-1);
-      assert.ok(wrongIndex);
+      const rightIndex = indexer(entityBytes(rest('lacks'), { n: value.int(1) })).at(-1);
+      assert.ok(wrongIndex && rightIndex);
+      const place = (i: IndexKey) => ({ part: i.part.toString('hex'), key: i.key.toString('hex') });
       for (const index of ALL) {
         const damage: Damage = {
           path: join(n2.dir, 'lmdb', APP, String(index)),
           generation: shards[index]?.replica?.generation ?? 0,
           flip: hex('flip', index),
           remove: hex('gone', index),
-          index: hex('extra', index).map(() => ({
-            part: wrongIndex.part.toString('hex'),
-            key: wrongIndex.key.toString('hex'),
-            version: 1_000_000,
-          })),
+          index: hex('extra', index).map(() => ({ ...place(wrongIndex), version: 1_000_000 })),
+          unindex: hex('lacks', index).map(() => place(rightIndex)),
         };
         await run(process.execPath, [join(__dirname, '../support/store-damage.js'), JSON.stringify(damage)]);
       }
@@ -202,6 +202,7 @@ describe('clients of a running platform that moves', function () {
         `content ${APP}!/Rest:"flip"`,
         `index-extra ${APP}!/Rest:"extra"`,
         `index-extra ${APP}!/Rest:"gone"`,
+        `index-missing ${APP}!/Rest:"lacks"`,
         `missing ${APP}!/Rest:"gone"`,
       ];
       for (let i = 0; i < 3; i++) assert.deepEqual(await verify(), named);

@@ -5,7 +5,7 @@ import { indexPuts } from '@nxnw/platform/stores/lmdb-values';
 
 /**
  * A process of its own that damages an LMDB store behind its platform's back: it flips a byte of a row, deletes
- * another one, and adds an index row. Arguments: one JSON document; keys are hex.
+ * another one, adds an index row and removes one. Arguments: one JSON document; keys are hex.
  */
 /** The byte that is flipped: within a text that the entity ends with. */
 const FROM_END = 20;
@@ -16,6 +16,7 @@ const damage = z.object({
   flip: z.array(hex),
   remove: z.array(hex),
   index: z.array(z.object({ part: hex, key: hex, version: z.number() })),
+  unindex: z.array(z.object({ part: hex, key: hex })),
 });
 export type Damage = z.input<typeof damage>;
 
@@ -37,10 +38,12 @@ async function harm(given: string): Promise<void> {
     return { leaf, bytes };
   });
   const removed = d.remove.map((key) => held(key).leaf);
+  const gone = d.unindex.map((i) => ({ ...i, version: 0, present: false }));
   await env.write((txn) => {
     for (const { leaf, bytes } of flipped) txn.put(leaf, bytes);
     for (const leaf of removed) txn.remove(leaf);
     for (const put of indexPuts(d.generation, d.index.map((i) => ({ ...i, present: true })))) txn.put(put.key, put.value); // prettier-ignore
+    for (const { key } of indexPuts(d.generation, gone)) txn.remove(key);
   });
   await env.close();
 }
