@@ -2,6 +2,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 const SLICE_MS = 20;
 
+/** Where a throttle reads the time, in ms, and waits. */
+export interface Clock {
+  readonly now: () => number;
+  readonly delay: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+
+const REAL: Clock = {
+  now: () => performance.now(),
+  delay: (ms, signal) => delay(ms, undefined, { signal }),
+};
+
 /** Lets `perS` pass in a second, evenly; null lets everything pass. Can be changed while it is used. */
 export class Throttle {
   private nextMs = 0;
@@ -11,6 +22,7 @@ export class Throttle {
   constructor(
     private perS: number | null,
     private readonly share = 1,
+    private readonly clock = REAL,
   ) {}
 
   set(perS: number | null): void {
@@ -20,16 +32,16 @@ export class Throttle {
   async take(signal: AbortSignal): Promise<void> {
     if (this.share < 1) await this.rest(signal);
     if (this.perS === null) return;
-    const now = performance.now();
+    const now = this.clock.now();
     this.nextMs = Math.max(this.nextMs, now - 50) + 1000 / this.perS;
-    if (this.nextMs - now > 1) await delay(this.nextMs - now, undefined, { signal });
+    if (this.nextMs - now > 1) await this.clock.delay(this.nextMs - now, signal);
   }
 
   private async rest(signal: AbortSignal): Promise<void> {
-    const workedMs = performance.now() - this.sliceMs;
+    const workedMs = this.clock.now() - this.sliceMs;
     if (workedMs < SLICE_MS) return;
     // a long pause before the first of a slice was no work
-    await delay(Math.min(workedMs, 10 * SLICE_MS) * (1 / this.share - 1), undefined, { signal });
-    this.sliceMs = performance.now();
+    await this.clock.delay(Math.min(workedMs, 10 * SLICE_MS) * (1 / this.share - 1), signal);
+    this.sliceMs = this.clock.now();
   }
 }
