@@ -3,6 +3,7 @@ import * as pulumi from '@pulumi/pulumi';
 import { Authority } from '@nxnw/migration/resources/authority';
 import { Certificate } from '@nxnw/migration/resources/certificate';
 import { LocalMachine } from '@nxnw/migration/resources/machine';
+import type { CloudSettings } from './clouds/settings.js';
 import type { Machine } from './plan/machines.js';
 import { PORTS } from './plan/machines.js';
 
@@ -11,8 +12,7 @@ const YEARS_2 = 730;
 export interface FleetArgs {
   readonly platformId: string;
   readonly machines: readonly Machine[];
-  /** Folder of the machines' folders, relative to the project. */
-  readonly directory: string;
+  readonly cloud: CloudSettings;
   /** Whether the machines that hold data are protected from `destroy`. */
   readonly protect: boolean;
   /** What must be there before anything is made. */
@@ -24,7 +24,8 @@ export class Fleet extends pulumi.ComponentResource {
   readonly authority: Authority;
   /** Speaks for the operator: the agents do what it says. */
   readonly operator: Certificate;
-  readonly machines: ReadonlyMap<string, LocalMachine>;
+  /** host:port of each machine's agent, once it serves. */
+  readonly agents: ReadonlyMap<string, pulumi.Output<string>>;
   private readonly certificateOptions: pulumi.CustomResourceOptions;
 
   constructor(
@@ -41,7 +42,7 @@ export class Fleet extends pulumi.ComponentResource {
     );
     this.certificateOptions = { parent: this };
     this.operator = this.certificate('operator', 'operator', [], YEARS_2);
-    this.machines = new Map(args.machines.map((m) => [m.name, this.machine(m, args)]));
+    this.agents = new Map(args.machines.map((m) => [m.name, this.machine(m, args).agent]));
     this.registerOutputs({});
   }
 
@@ -61,6 +62,8 @@ export class Fleet extends pulumi.ComponentResource {
   }
 
   private machine(m: Machine, args: FleetArgs): LocalMachine {
+    const { local } = args.cloud;
+    if (local === undefined) throw new Error(`the cloud ${args.cloud.kind} has no components yet`);
     return new LocalMachine(
       `${this.label}-${m.name}`,
       {
@@ -68,7 +71,7 @@ export class Fleet extends pulumi.ComponentResource {
         machine: m.name,
         host: m.host,
         port: PORTS.agent,
-        directory: join(args.directory, m.name),
+        directory: join(local.directory, m.name),
         tls: this.certificate(m.name, m.name, [m.host], YEARS_2).tls,
         operator: this.operator.tls,
       },

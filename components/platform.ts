@@ -54,7 +54,7 @@ export class Platform extends pulumi.ComponentResource {
     super('nxnw:index:Platform', name, {}, opts);
     const t = topologyOf(args);
     const join = planJoin(args);
-    const { platformId, directory, protect, source } = args;
+    const { platformId, cloud, protect, source } = args;
     const after =
       source === undefined
         ? []
@@ -73,7 +73,7 @@ export class Platform extends pulumi.ComponentResource {
           ];
     const fleet = new Fleet(
       `${name}-fleet`,
-      { platformId, machines: t.machines, directory, protect, after },
+      { platformId, machines: t.machines, cloud, protect, after },
       { parent: this },
     );
     const { roleSets } = new Roles(`${name}-role`, { settings: args, fleet }, { parent: this });

@@ -3,7 +3,7 @@ import type { RoleSpecInput } from '@nxnw/platform/agent/spec';
 import { AppBundle } from '@nxnw/migration/resources/app-bundle';
 import { RoleSet } from '@nxnw/migration/resources/role-set';
 import type { Fleet } from './fleet.js';
-import type { MachineGroup } from './plan/machines.js';
+import type { MachineGroup } from './clouds/settings.js';
 import { appRoles, planPlatform, topologyOf, type MachinePlan } from './plan/roles.js';
 import { seal, secretsOf } from './seal.js';
 import type { AppSettings, PlatformSettings } from './settings.js';
@@ -43,9 +43,9 @@ export class Roles extends pulumi.ComponentResource {
   }
 
   private agentOf(fleet: Fleet, machine: string): pulumi.Output<string> {
-    const found = fleet.machines.get(machine);
+    const found = fleet.agents.get(machine);
     if (found === undefined) throw new Error(`the fleet has no machine ${machine}`);
-    return found.agent;
+    return found;
   }
 
   private roleSet(

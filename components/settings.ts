@@ -1,4 +1,5 @@
 import type { JoinBundle } from '@nxnw/migration/coordinator/join';
+import type { CloudSettings } from './clouds/settings.js';
 
 /** An application as the platform runs it. */
 export interface AppSettings {
@@ -40,10 +41,7 @@ export interface EdgeCertificate {
 /** Everything that decides what a platform consists of. Plain values: secrets are sealed where Pulumi takes over. */
 export interface PlatformSettings {
   readonly platformId: string;
-  /** First three parts of the machines' addresses: `127.40.0`. */
-  readonly network: string;
-  /** Folder of the machines' folders, relative to the project. */
-  readonly directory: string;
+  readonly cloud: CloudSettings;
   /** Machines for applications and caches. */
   readonly appMachines: number;
   readonly store: { readonly kind: 'lmdb' | 'cassandra'; readonly nodes: number; readonly replication: number };

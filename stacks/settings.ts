@@ -61,9 +61,14 @@ export function compileSettings(
     });
   return {
     platformId,
-    network: config.cloud.local.network?.replace(/\.0\/24$/, '') ?? defaultNetwork(platformId),
-    directory: config.cloud.local.directory ?? joinPath('.nxnw', 'platforms', platformId),
-    appMachines: config.cloud.local.appMachines,
+    cloud: {
+      kind: 'local',
+      local: {
+        network: config.cloud.local.network?.replace(/\.0\/24$/, '') ?? defaultNetwork(platformId),
+        directory: config.cloud.local.directory ?? joinPath('.nxnw', 'platforms', platformId),
+      },
+    },
+    appMachines: config.cloud.appMachines,
     store: {
       kind: config.store.kind === 'cassandra' ? 'cassandra' : 'lmdb',
       nodes: config.store.nodes,

@@ -1,4 +1,6 @@
+import type { MachineGroup } from '../clouds/settings.js';
 import type { PlatformSettings } from '../settings.js';
+import { placeOf } from './addresses.js';
 
 /** Ports, the same on every machine: each machine has its own address. */
 export const PORTS = {
@@ -8,18 +10,25 @@ export const PORTS = {
   datastoreMetrics: 7430,
   coordinator: 7450,
   zookeeper: 2181,
+  zookeeperQuorum: 2888,
+  zookeeperElection: 3888,
   cql: 9042,
-  /** Application i of the platform: + i. */
+  cassandra: 7000,
+  /** Where an application finds the datastore. Application i of the platform: + i. */
   door: 8500,
+  /** A datastore process's own doors, on its machine's loopback: + DOOR_STRIDE for each process of the machine, + i. */
+  processDoor: 30_000,
+  /** The same for other machines, by TLS. */
+  relay: 20_000,
   memcached: 11211,
   /** Application i: + 20 i; its instances on the machine follow. */
   app: 9100,
 } as const;
 
-const APP_PORT_STRIDE = 20;
+export const APP_PORT_STRIDE = 20;
+/** Most applications of a platform. */
+export const DOOR_STRIDE = 64;
 export const MOST_INSTANCES_PER_MACHINE = APP_PORT_STRIDE;
-
-export type MachineGroup = 'data' | 'app' | 'edge';
 
 export interface Machine {
   /** `data-1` */
@@ -27,10 +36,11 @@ export interface Machine {
   readonly group: MachineGroup;
   /** From 0 within its group. */
   readonly index: number;
+  /** Address inside the platform. */
   readonly host: string;
+  /** Position in the cloud's list of subnets or hosts. */
+  readonly site: number;
 }
-
-const FIRST_HOST: Readonly<Record<MachineGroup, number>> = { data: 11, app: 101, edge: 201 };
 
 /**
  * The platform's machines: `data` (ZooKeeper, store, datastore processes, coordinator), `app` (applications and their
@@ -42,7 +52,7 @@ export function machinesOf(s: PlatformSettings): readonly Machine[] {
       name: `${name}-${String(index + 1)}`,
       group: name,
       index,
-      host: `${s.network}.${String(FIRST_HOST[name] + index)}`,
+      ...placeOf(s.cloud, name, index),
     }));
   return [
     ...group('data', Math.max(s.store.nodes, s.locks.nodes)),

@@ -4,7 +4,7 @@ import type { coordinatorSettingsSchema } from '@nxnw/migration/coordinator/conf
 import { homeDir } from '@nxnw/platform/agent/home';
 import type { Endpoint, RoleSpecInput } from '@nxnw/platform/agent/spec';
 import type { AppSettings, PlatformSettings } from '../settings.js';
-import { inGroup, instancePort, machinesOf, PORTS, type Machine } from './machines.js';
+import { DOOR_STRIDE, inGroup, instancePort, machinesOf, PORTS, type Machine } from './machines.js';
 
 /** A machine with everything that it shall run. */
 export interface MachinePlan extends Machine {
@@ -17,8 +17,13 @@ export interface DatastoreProcess {
   readonly machine: Machine;
   readonly peer: Endpoint;
   readonly metricsPort: number;
+  /** From 0 among those of its machine. */
+  readonly onMachine: number;
 }
 
+const LOOPBACK = '127.0.0.1';
+/** Where the image keeps a machine's state. */
+export const MACHINE_DIR = '/var/lib/nxnw';
 const at = (host: string, port: number): Endpoint => ({ host, port });
 export const show = (e: Endpoint): string => `${e.host}:${String(e.port)}`;
 
@@ -49,6 +54,7 @@ export function topologyOf(s: PlatformSettings): Topology {
       machine,
       peer: at(machine.host, PORTS.datastorePeer + onMachine),
       metricsPort: PORTS.datastoreMetrics + onMachine,
+      onMachine,
     };
   });
   const first = data[0];
@@ -81,10 +87,60 @@ export function memcachedOf(t: Topology, s: PlatformSettings, app: AppSettings):
 
 /**
  * The door by which the application's instances on `machine` reach the datastore. On the local cloud machines share
- * one loopback, so a datastore process opens it on the app machine's own address; processes take turns.
+ * one loopback, so a datastore process opens it on the app machine's own address, in turn; elsewhere it is the machine's
+ * loopback, and relays go from there by TLS to the datastore processes.
  */
 export function doorOf(s: PlatformSettings, app: AppSettings, machine: Machine): Endpoint {
-  return at(machine.host, PORTS.door + s.apps.indexOf(app));
+  return at(s.cloud.kind === 'local' ? machine.host : LOOPBACK, PORTS.door + s.apps.indexOf(app));
+}
+
+/** The doors that a datastore process opens for an application. */
+function doorsOf(s: PlatformSettings, t: Topology, p: DatastoreProcess, app: AppSettings): Endpoint[] {
+  if (s.cloud.kind !== 'local') return [processDoor(s, p, app, LOOPBACK, PORTS.processDoor)];
+  const mine = (a: Machine) => a.index % t.processes.length === t.processes.indexOf(p);
+  return t.appMachines.filter(mine).map((a) => doorOf(s, app, a));
+}
+
+function processDoor(
+  s: PlatformSettings,
+  p: DatastoreProcess,
+  app: AppSettings,
+  host: string,
+  first: number,
+): Endpoint {
+  return at(host, first + p.onMachine * DOOR_STRIDE + s.apps.indexOf(app));
+}
+
+/** Relays on a data machine: from its address, by TLS, to the doors of its datastore processes. */
+function inwardRelays(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput[] {
+  if (s.cloud.kind === 'local') return [];
+  return t.processes
+    .filter((p) => p.machine.name === m.name)
+    .flatMap((p) =>
+      s.apps.map((app) => ({
+        kind: 'relay' as const,
+        id: `door-${p.id}-${app.id}`,
+        listen: processDoor(s, p, app, m.host, PORTS.relay),
+        targets: [processDoor(s, p, app, LOOPBACK, PORTS.processDoor)],
+        tlsSide: 'listen' as const,
+      })),
+    );
+}
+
+/** The relay on an app machine: from its loopback to the datastore processes, those that it prefers first. */
+function outwardRelay(s: PlatformSettings, t: Topology, app: AppSettings, m: Machine): RoleSpecInput[] {
+  if (s.cloud.kind === 'local') return [];
+  const doors = t.processes.map((p) => processDoor(s, p, app, p.machine.host, PORTS.relay));
+  const first = m.index % doors.length;
+  const targets = [...doors.slice(first), ...doors.slice(0, first)];
+  return [{ kind: 'relay', id: `door-${app.id}`, listen: doorOf(s, app, m), targets, tlsSide: 'targets' }];
+}
+
+/** Folder of a machine's agent, on that machine. */
+export function machineDir(s: PlatformSettings, m: Machine): string {
+  const { cloud } = s;
+  if (cloud.local !== undefined && cloud.kind === 'local') return resolve(homeDir(), cloud.local.directory, m.name);
+  return cloud.kind === 'hosts' && cloud.hosts !== undefined ? join(cloud.hosts.directory, m.name) : MACHINE_DIR;
 }
 
 /** What every machine shall run. Pure: the same settings give the same specifications. */
@@ -96,9 +152,15 @@ export function planPlatform(s: PlatformSettings): readonly MachinePlan[] {
 function rolesOf(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput[] {
   switch (m.group) {
     case 'data':
-      return [...locksRole(s, t, m), ...storeRole(s, t, m), ...datastoreRoles(s, t, m), ...coordinatorRole(s, t, m)];
+      return [
+        ...locksRole(s, t, m),
+        ...storeRole(s, t, m),
+        ...datastoreRoles(s, t, m),
+        ...inwardRelays(s, t, m),
+        ...coordinatorRole(s, t, m),
+      ];
     case 'app':
-      return s.apps.flatMap((app) => [cacheRole(s, app, m), ...appRole(s, t, app, m)]);
+      return s.apps.flatMap((app) => [cacheRole(s, app, m), ...outwardRelay(s, t, app, m), ...appRole(s, t, app, m)]);
     case 'edge':
       return [edgeRole(s, t, m)];
   }
@@ -146,9 +208,7 @@ function datastoreRoles(s: PlatformSettings, t: Topology, m: Machine): RoleSpecI
         id: app.id,
         shards: app.shards,
         origin: isFromSource(s, app) ? 'peer' : 'self',
-        doors: t.appMachines
-          .filter((a) => a.index % t.processes.length === t.processes.indexOf(p))
-          .map((a) => doorOf(s, app, a)),
+        doors: doorsOf(s, t, p, app),
       })),
       ...(s.source === undefined
         ? {}
@@ -232,11 +292,10 @@ function coordinatorRole(s: PlatformSettings, t: Topology, m: Machine): RoleSpec
 
 /** What the coordinator knows of its own platform; the source it learns from the join bundle. */
 function coordinatorConfig(s: PlatformSettings, t: Topology): z.input<typeof coordinatorSettingsSchema> {
-  const home = (m: Machine) => resolve(homeDir(), s.directory, m.name);
   const stores = t.data.slice(0, s.store.nodes);
   return {
     platformId: s.platformId,
-    dataDir: join(home(t.first), 'coordinator'),
+    dataDir: join(machineDir(s, t.first), 'coordinator'),
     locks: { servers: [...t.zookeeper] },
     agents: t.machines.map((m) => ({ machine: m.name, endpoint: agentOf(m) })),
     datastore: t.processes.map((p) => ({ process: p.id, endpoint: show(p.peer) })),
@@ -250,7 +309,7 @@ function coordinatorConfig(s: PlatformSettings, t: Topology): z.input<typeof coo
       https: s.edge.certificate !== undefined,
     })),
     ...(s.dns === undefined ? {} : { dns: s.dns }),
-    diskPaths: stores.map(home),
+    diskPaths: stores.map((m) => machineDir(s, m)),
   };
 }
 

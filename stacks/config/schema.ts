@@ -28,6 +28,7 @@ const platform = z.strictObject({
 
 const cloud = z.strictObject({
   kind: z.enum(CLOUDS).default('local').describe('Where the machines are'),
+  appMachines: z.int().min(1).max(400).default(2).describe('Machines for applications and caches'),
   local: z
     .strictObject({
       network: z
@@ -36,7 +37,6 @@ const cloud = z.strictObject({
         .optional()
         .describe('Addresses of the machines. Default: chosen by the platform id'),
       directory: z.string().optional().describe('Where the machines lie. Default: .nxnw/platforms/PLATFORM-ID'),
-      appMachines: z.int().min(1).max(16).default(2).describe('Machines for applications and caches'),
     })
     .prefault({}),
 });

@@ -8,8 +8,7 @@ export const BUNDLE = 'a'.repeat(64);
 export function settings(over: Partial<PlatformSettings> = {}): PlatformSettings {
   return {
     platformId: 'shop-blue',
-    network: '127.30.9',
-    directory: '.nxnw/platforms/shop-blue',
+    cloud: { kind: 'local', local: { network: '127.30.9', directory: '.nxnw/platforms/shop-blue' } },
     appMachines: 2,
     store: { kind: 'lmdb', nodes: 1, replication: 1 },
     datastore: { processes: 2 },
@@ -47,8 +46,7 @@ export function joinBundle(over: Partial<JoinBundle> = {}): JoinBundle {
 export function green(over: Partial<PlatformSettings> = {}): PlatformSettings {
   return settings({
     platformId: 'shop-green',
-    network: '127.30.10',
-    directory: '.nxnw/platforms/shop-green',
+    cloud: { kind: 'local', local: { network: '127.30.10', directory: '.nxnw/platforms/shop-green' } },
     store: { kind: 'cassandra', nodes: 1, replication: 1 },
     source: joinBundle(),
     ...over,
