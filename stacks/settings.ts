@@ -1,9 +1,10 @@
-import { join as joinPath, resolve } from 'node:path';
-import { defaultNetwork, type AppSettings, type EdgeCertificate, type PlatformSettings } from '@nxnw/components';
+import { resolve } from 'node:path';
+import { type AppSettings, type EdgeCertificate, type PlatformSettings } from '@nxnw/components';
 import type { JoinBundle } from '@nxnw/migration/coordinator/join';
 import { stageRank } from '@nxnw/migration/coordinator/api';
 import { packBundle } from '@nxnw/platform/apps/bundle';
 import { NxnwError, asError } from '@nxnw/platform/errors';
+import { compileCloud } from './cloud.js';
 import type { StackConfig } from './config/schema.js';
 
 const DEFAULT_SHARDS = 8;
@@ -61,13 +62,7 @@ export function compileSettings(
     });
   return {
     platformId,
-    cloud: {
-      kind: 'local',
-      local: {
-        network: config.cloud.local.network?.replace(/\.0\/24$/, '') ?? defaultNetwork(platformId),
-        directory: config.cloud.local.directory ?? joinPath('.nxnw', 'platforms', platformId),
-      },
-    },
+    cloud: compileCloud(config, platformId),
     appMachines: config.cloud.appMachines,
     store: {
       kind: config.store.kind === 'cassandra' ? 'cassandra' : 'lmdb',

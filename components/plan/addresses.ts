@@ -14,6 +14,9 @@ const LOCAL_FIRST: Readonly<Record<MachineGroup, number>> = { data: 11, app: 101
 const SUBNET_FIRST: Readonly<Record<MachineGroup, number>> = { data: 1 / 16, app: 3 / 8, edge: 7 / 8 };
 const SUBNET_END: Readonly<Record<MachineGroup, number>> = { data: 3 / 8, app: 7 / 8, edge: 1 };
 
+/** First addresses of a subnet that clouds keep for themselves. */
+const RESERVED = 4;
+
 const CIDR = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/;
 
 /** First address and size of an IPv4 network. Throws BAD_CONFIG for what is none, or is larger than /16 or smaller than /27. */
@@ -63,7 +66,7 @@ function inSubnets(subnets: readonly SubnetSettings[], group: MachineGroup, inde
   const subnet = subnets[site];
   if (subnet === undefined) throw new Error('a cloud has at least one subnet');
   const { base, size } = parseCidr(subnet.cidr);
-  const offset = SUBNET_FIRST[group] * size + Math.floor(index / subnets.length);
+  const offset = Math.max(SUBNET_FIRST[group] * size, RESERVED) + Math.floor(index / subnets.length);
   // the last address is the network's broadcast
   if (offset >= SUBNET_END[group] * size - (group === 'edge' ? 1 : 0))
     throw new NxnwError(

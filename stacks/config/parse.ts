@@ -68,6 +68,35 @@ function faultsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
   return [`${show(issue.path)}: ${what}${given(issue, value)}${hint}`];
 }
 
+/** What the cloud's block must have. */
+function cloudFaults(c: StackConfig): string[] {
+  const { kind } = c.cloud;
+  const faults: string[] = [];
+  if (kind === 'hosts' && c.cloud.hosts.hosts.length === 0)
+    faults.push('nxnw:cloud.hosts.hosts: list the machines, each with its group (data, app, edge) and address');
+  if (kind === 'hosts' && c.cloud.hosts.privateKey === '')
+    faults.push(
+      'nxnw:cloud.hosts.privateKey: ssh needs a private key; set it with `nxnw config set --secret --path nxnw:cloud.hosts.privateKey`',
+    );
+  if ((kind === 'ec2' || kind === 'eucalyptus') && c.cloud[kind].vpcId !== undefined)
+    c.cloud[kind].subnets.forEach((s, i) => {
+      if (s.id === undefined)
+        faults.push(`nxnw:cloud.${kind}.subnets[${String(i)}].id: with an existing VPC each subnet names its own`);
+    });
+  if (kind === 'openstack' && c.cloud.openstack.networkId !== undefined)
+    c.cloud.openstack.subnets.forEach((s, i) => {
+      if (s.id === undefined)
+        faults.push(
+          `nxnw:cloud.openstack.subnets[${String(i)}].id: with an existing network each subnet names its own`,
+        );
+    });
+  if (kind !== 'local' && kind !== 'hosts' && c.cloud[kind].access.operators.length === 0)
+    faults.push(
+      `nxnw:cloud.${kind}.access.operators: name the networks from which nxnw reaches the machines, for instance ["203.0.113.7/32"]`,
+    );
+  return faults;
+}
+
 /** Rules that span keys; each answers its faults. */
 function crossFaults(c: StackConfig): string[] {
   const faults: string[] = [];
@@ -75,10 +104,7 @@ function crossFaults(c: StackConfig): string[] {
   ids.forEach((id, i) => {
     if (ids.indexOf(id) !== i) faults.push(`nxnw:apps[${String(i)}].id: "${id}" is used twice`);
   });
-  if (c.cloud.kind !== 'local')
-    faults.push(
-      `nxnw:cloud.kind: this release stands up platforms on the cloud "local" only (given: "${c.cloud.kind}")`,
-    );
+  faults.push(...cloudFaults(c));
   if (c.store.kind !== 'lmdb' && c.store.kind !== 'cassandra')
     faults.push(`nxnw:store.kind: this release has the stores lmdb and cassandra (given: "${c.store.kind}")`);
   if (c.store.kind === 'lmdb' && c.store.nodes !== 1)

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { MigrationOptions, STAGES } from '@nxnw/migration/coordinator/api';
+import { cloud } from './clouds.js';
 
 /**
  * The configuration, one schema per top-level key of the namespace `nxnw:`. Variants are `kind` + an optional block of
@@ -15,7 +16,6 @@ const powerOfTwo = z
   .max(1024)
   .refine((n) => (n & (n - 1)) === 0, 'must be a power of two from 1 to 1024');
 
-export const CLOUDS = ['local', 'ec2', 'openstack', 'kvm', 'xen', 'eucalyptus', 'hosts'] as const;
 export const STORES = ['lmdb', 'cassandra', 'hbase', 'hypertable'] as const;
 
 const platform = z.strictObject({
@@ -24,21 +24,6 @@ const platform = z.strictObject({
     .boolean()
     .optional()
     .describe('Whether `destroy` must be preceded by unprotecting the stores. Default: true except on the local cloud'),
-});
-
-const cloud = z.strictObject({
-  kind: z.enum(CLOUDS).default('local').describe('Where the machines are'),
-  appMachines: z.int().min(1).max(400).default(2).describe('Machines for applications and caches'),
-  local: z
-    .strictObject({
-      network: z
-        .string()
-        .regex(/^127\.\d{1,3}\.\d{1,3}\.0\/24$/, 'must be 127.x.y.0/24')
-        .optional()
-        .describe('Addresses of the machines. Default: chosen by the platform id'),
-      directory: z.string().optional().describe('Where the machines lie. Default: .nxnw/platforms/PLATFORM-ID'),
-    })
-    .prefault({}),
 });
 
 const store = z.strictObject({
