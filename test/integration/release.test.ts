@@ -80,6 +80,11 @@ describe('a release', function () {
     assert.ok(!bom.components.some((c) => c.name.startsWith('@pulumi/')));
   });
 
+  it('holds everything that the coordinator loads', async () => {
+    const main = join(root, 'migration', 'dist', 'coordinator', 'main.js');
+    await assert.rejects(run(join(root, 'bin', 'node'), [main]), /usage: .*--config FILE/);
+  });
+
   it('runs a data machine from wherever it is unpacked, with nothing of this checkout', async () => {
     const authority = await createAuthority('release');
     const operator = await issueCertificate(authority, { name: 'operator', hosts: [] });

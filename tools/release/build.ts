@@ -45,12 +45,13 @@ function* filesBelow(dir: string): Generator<string> {
   }
 }
 
-/** Digest of what a release is made of: our code, the lock file, the jars' names, Node's version. */
+/** Digest of what a release is made of: our code and what packs it, the lock file, the jars' names, Node's version. */
 function digestInputs(): string {
   const h = createHash('sha256').update(process.version);
   for (const w of WORKSPACES)
     for (const file of filesBelow(join(repoRoot, w, 'dist')))
       h.update(file.slice(repoRoot.length)).update(readFileSync(file));
+  for (const file of filesBelow(__dirname)) h.update(readFileSync(file));
   h.update(readFileSync(join(repoRoot, 'package-lock.json')));
   for (const name of JARS) h.update(readdirSync(jarsDir(name)).sort().join());
   return h.digest('hex');
