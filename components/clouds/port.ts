@@ -14,6 +14,8 @@ export interface CloudArgs<S> {
   readonly protect: boolean;
   /** What a machine is started with: cloud-init user data, a secret; it differs for each machine. */
   readonly userData: (machine: Machine) => pulumi.Output<string>;
+  /** The enrolment file alone, for machines that are reached another way; a secret. */
+  readonly enrolment: (machine: Machine) => pulumi.Output<string>;
 }
 
 /** A machine of the plan as its cloud has made it. Its agent enrols by itself. */

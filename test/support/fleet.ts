@@ -28,6 +28,9 @@ export interface FleetOptions {
   readonly join?: Fleet;
 }
 
+/** Parts the faults of a process from those of its successor. */
+export const THEN = ' then ';
+
 /** A platform's datastore processes as processes of the operating system, started again when they die. */
 export class Fleet {
   readonly deaths: string[] = [];
@@ -52,7 +55,7 @@ export class Fleet {
     const fleet = new Fleet(o, dir, zookeeper, authority, tls, control);
     for (let i = 0; i < o.processes; i++) {
       await fleet.configure(i);
-      fleet.spawn(i, o.faults?.[i]);
+      fleet.spawn(i, o.faults?.[i]?.split(THEN) ?? []);
     }
     for (const e of fleet.endpoints) await fleet.ready(e);
     return fleet;
@@ -103,11 +106,12 @@ export class Fleet {
     writeFileSync(join(dir, 'config.json'), JSON.stringify(config));
   }
 
-  private spawn(i: number, fault: string | undefined): void {
+  /** @param lives faults of the process, and of those that are started in its place when it has died */
+  private spawn(i: number, [fault, ...lives]: readonly string[]): void {
     const name = `${this.o.id}-ds-${i}`;
     const dir = join(this.dir, `p${i}`);
     const out = openSync(join(dir, 'log'), 'a');
-    const env = { ...process.env, ...(fault ? { NXNW_FAULT: fault } : {}) };
+    const env = { ...process.env, ...(fault === undefined ? {} : { NXNW_FAULT: fault }) };
     const child = spawn(process.execPath, [MAIN, '--config', join(dir, 'config.json')], {
       stdio: ['ignore', out, out],
       env,
@@ -118,7 +122,7 @@ export class Fleet {
       running.delete(child);
       if (this.stopping) return;
       this.deaths.push(`${name} ${signal ?? `exit ${code}`}`);
-      this.spawn(i, undefined);
+      this.spawn(i, lives);
     });
   }
 
