@@ -1,0 +1,33 @@
+import type * as pulumi from '@pulumi/pulumi';
+import { NxnwError } from '@nxnw/platform/errors';
+import type { HostsCloudArgs, ReleaseFile } from './hosts.js';
+import type { Cloud, CloudArgs } from './port.js';
+import type { CloudSettings } from './settings.js';
+
+type Hosts = typeof import('./hosts.js');
+
+/** Everything that any cloud may be asked for; each takes its own block of the settings. */
+export interface StandUpArgs extends Omit<CloudArgs<unknown>, 'settings'> {
+  readonly cloud: CloudSettings;
+  /** What is installed on machines whose image does not have it. */
+  readonly release: ReleaseFile | undefined;
+}
+
+/**
+ * Stands up the machines on the settings' cloud. A cloud's package is loaded only where it is used: some take seconds.
+ * The local cloud is no part of it: its machines are made with their keys, and enrol nowhere.
+ */
+export function standUp(name: string, args: StandUpArgs, opts: pulumi.ComponentResourceOptions): Cloud {
+  const { cloud, release, ...rest } = args;
+  if (cloud.kind === 'hosts' && cloud.hosts !== undefined) {
+    if (release === undefined)
+      throw new NxnwError(
+        'NO_RELEASE',
+        'machines reached by ssh get the release of this checkout, and none is built; run `npm run release` and then `nxnw up` again',
+      );
+    const { HostsCloud }: Hosts = require('./hosts.js');
+    const hosts: HostsCloudArgs = { ...rest, settings: cloud.hosts, release };
+    return new HostsCloud(name, hosts, opts);
+  }
+  throw new NxnwError('BAD_CONFIG', `nxnw:cloud.kind: this release has no machines on "${cloud.kind}"`);
+}
