@@ -1,6 +1,7 @@
 /**
  * Named points at which a fault test may stop, delay or kill a process. In production nothing is installed and a point
- * costs one comparison. The names are those of the shard log's rules.
+ * costs one comparison. The names are those of the shard log's rules; `identity.*` are an agent's, while it takes a key and
+ * certificate.
  */
 export const FAULT_POINTS = [
   'append.beforeSend', 'append.sent', 'append.unknown', 'append.held', 'commit.beforeAck', 'apply.row', 'apply.index',
@@ -10,7 +11,8 @@ export const FAULT_POINTS = [
   'confirm.sent', 'deadline.beforeMove', 'deadline.withMove', 'deadline.afterMove', 'move.sent', 'move.unknown',
   'move.known', 'move.beforeTell', 'forward.sent', 'n2.fetchRest', 'n2.start.sent', 'n2.twoOpeners',
   'n2.losesLastEntry', 'back.hold', 'back.move.sent', 'back.move.known', 'back.start.sent', 'xg.prepared',
-  'xg.decide.sent', 'xg.note', 'xg.recovery', 'chunk.written', 'digest.compare',
+  'xg.decide.sent', 'xg.note', 'xg.recovery', 'chunk.written', 'digest.compare', 'identity.begin', 'identity.key',
+  'identity.cert', 'identity.ca', 'identity.config', 'identity.done',
 ] as const; // prettier-ignore
 
 export type FaultPoint = (typeof FAULT_POINTS)[number];

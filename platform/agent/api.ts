@@ -238,6 +238,19 @@ export class AgentClient {
     return this.call('restartAgent', {});
   }
 
+  /** The machine makes a new key, which never leaves it. Answers a request (PKCS #10, PEM) to have it signed. */
+  newKey(): Promise<{ readonly csr: string }> {
+    return this.call('newKey', {});
+  }
+
+  /**
+   * Gives the machine the certificate for its new key; the agent starts a successor with it. Roles that use the machine's
+   * certificate are started again with the new one, the others go on. Throws CERTIFICATE_REFUSED, NO_PENDING_KEY.
+   */
+  setCertificate(given: { readonly cert: string; readonly ca: string }): Promise<Record<string, never>> {
+    return this.call('setCertificate', given);
+  }
+
   close(): void {
     this.rpc.close();
   }

@@ -7,7 +7,9 @@ import type { Agent } from './agent.js';
 import { CONTROLLERS } from './api.js';
 import { readPiece, takePiece } from './blobs.js';
 import { writeAtomic } from './files.js';
+import type { KeyRotation } from './identity.js';
 import { logPath, tailLog } from './logs.js';
+import { method } from './method.js';
 import { metricsText } from './metrics.js';
 import type { EdgeSpec } from './spec.js';
 
@@ -23,7 +25,7 @@ export interface Endings {
 }
 
 /** The methods of the agent's service; api.ts says what they do. */
-export function agentService(agent: Agent, endings: Endings): RpcService {
+export function agentService(agent: Agent, rotation: KeyRotation, endings: Endings): RpcService {
   const { dir } = agent.machine;
   const edgeOf = (role: string): EdgeSpec => {
     const spec = agent.role(role).specification;
@@ -100,6 +102,12 @@ export function agentService(agent: Agent, endings: Endings): RpcService {
       endings.destroy();
       return Promise.resolve({});
     }),
+    newKey: method(z.object({}), () => rotation.newKey()),
+    setCertificate: method(z.object({ cert: z.string(), ca: z.string() }), async (r) => {
+      await rotation.setCertificate(r);
+      endings.successor();
+      return {};
+    }),
     restartAgent: method(z.object({}), () => {
       endings.successor();
       return Promise.resolve({});
@@ -107,15 +115,6 @@ export function agentService(agent: Agent, endings: Endings): RpcService {
   };
   const guarded = Object.entries(changing).map(([name, handler]) => [name, forControllers(name, handler)] as const);
   return { unary: { ...reading, ...Object.fromEntries(guarded) } };
-}
-
-function method<T>(schema: z.ZodType<T>, handler: (request: T) => Promise<unknown>): UnaryHandler {
-  return async (request) => {
-    const parsed = schema.safeParse(request);
-    if (parsed.success) return handler(parsed.data);
-    const faults = parsed.error.issues.map((i) => `${i.path.join('.') || '(request)'}: ${i.message}`).join('; ');
-    throw new NxnwError('INVALID_ARGUMENT', `the agent was asked wrongly: ${faults}`);
-  };
 }
 
 /** Refuses callers whose certificate names no controller. */

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
+import { NxnwError } from '../errors.js';
 import type { TlsMaterial } from './rpc.js';
 
 /** A certificate authority, PEM. The key is a secret of the platform's stack. */
@@ -42,13 +43,73 @@ export async function createAuthority(platformId: string, days = 3650): Promise<
 
 /** A certificate (EC P-256, for server and client) with its key, signed by `authority`, valid for `days`. */
 export async function issueCertificate(authority: Authority, subject: Subject, days = 825): Promise<TlsMaterial> {
+  const keys = await newKeys();
+  const cert = await sign(authority, keys.publicKey, subject, days);
+  return { ca: authority.cert, cert, key: await toPem(keys.privateKey) };
+}
+
+/** A new key and a request (PKCS #10, PEM) to have it signed. */
+export async function newRequest(name: string): Promise<{ readonly key: string; readonly csr: string }> {
+  const keys = await newKeys();
+  const csr = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: [{ CN: [name] }],
+    keys,
+    signingAlgorithm: ALGORITHM,
+  });
+  return { key: await toPem(keys.privateKey), csr: csr.toString('pem') };
+}
+
+/**
+ * Signs a request: only the public key is taken from it, and the proof that its sender has the private one. What the
+ * certificate says is `subject`, whatever names and extensions the request has. Answers the certificate, PEM.
+ * @throws CSR_REFUSED for a request that is none, is not signed by its own key, or has no EC P-256 key
+ */
+export async function signRequest(authority: Authority, csr: string, subject: Subject, days = 825): Promise<string> {
+  const refuse = (why: string, cause?: unknown): NxnwError =>
+    new NxnwError(
+      'CSR_REFUSED',
+      `the certificate request for ${subject.name} is refused: ${why}; it must hold an EC P-256 key and be signed by it`,
+      { name: subject.name },
+      cause,
+    );
+  let publicKey: webcrypto.CryptoKey;
+  try {
+    const request = new x509.Pkcs10CertificateRequest(csr);
+    if (!(await request.verify())) throw refuse('its signature is not by its key');
+    publicKey = await webcrypto.subtle.importKey('spki', request.publicKey.rawData, ALGORITHM, true, ['verify']);
+  } catch (e) {
+    throw e instanceof NxnwError ? e : refuse('it cannot be read', e);
+  }
+  return sign(authority, publicKey, subject, days);
+}
+
+/** A certificate that nobody vouches for, with its key: a TLS server's until it has one of its platform. */
+export async function selfSigned(name: string, days: number): Promise<TlsMaterial> {
+  const keys = await newKeys();
+  const made = await x509.X509CertificateGenerator.createSelfSigned({
+    name: [{ CN: [name] }],
+    keys,
+    signingAlgorithm: ALGORITHM,
+    serialNumber: newSerial(),
+    ...validity(days),
+    extensions: [new x509.BasicConstraintsExtension(false, undefined, true)],
+  });
+  const cert = made.toString('pem');
+  return { ca: cert, cert, key: await toPem(keys.privateKey) };
+}
+
+async function sign(
+  authority: Authority,
+  publicKey: webcrypto.CryptoKey,
+  subject: Subject,
+  days: number,
+): Promise<string> {
   const issuer = new x509.X509Certificate(authority.cert);
   const signingKey = await fromPem(authority.key);
-  const keys = await newKeys();
   const cert = await x509.X509CertificateGenerator.create({
     subject: [{ CN: [subject.name] }],
     issuer: issuer.subjectName,
-    publicKey: keys.publicKey,
+    publicKey,
     signingKey,
     signingAlgorithm: ALGORITHM,
     serialNumber: newSerial(),
@@ -67,7 +128,7 @@ export async function issueCertificate(authority: Authority, subject: Subject, d
         : []),
     ],
   });
-  return { ca: authority.cert, cert: cert.toString('pem'), key: await toPem(keys.privateKey) };
+  return cert.toString('pem');
 }
 
 function newKeys(): Promise<webcrypto.CryptoKeyPair> {

@@ -27,6 +27,11 @@ export interface TlsMaterial {
   readonly key: string;
 }
 
+/** What a client needs that has no certificate itself: PEM of the authority, or of the one certificate, it trusts. */
+export interface ServerTrust {
+  readonly ca: string;
+}
+
 export interface Caller {
   /** Common name of the client's certificate. */
   readonly peer: string;
@@ -146,13 +151,17 @@ export class RpcServer {
     this.server.addService(definition, handlers as never);
   }
 
-  /** Binds `host:port` (port 0 = any) with mTLS, or plain when `tls` is null. Answers the port. */
-  listen(address: string, tls: TlsMaterial | null): Promise<number> {
+  /**
+   * Binds `host:port` (port 0 = any) with TLS, or plain when `tls` is null. `clients`: those with a certificate by
+   * `tls.ca` (mTLS), or anyone. Answers the port.
+   */
+  listen(address: string, tls: TlsMaterial | null, clients: 'certified' | 'anyone' = 'certified'): Promise<number> {
+    const certified = clients === 'certified';
     const creds = tls
       ? ServerCredentials.createSsl(
-          Buffer.from(tls.ca),
+          certified ? Buffer.from(tls.ca) : null,
           [{ cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) }],
-          true,
+          certified,
         )
       : ServerCredentials.createInsecure();
     return new Promise((ok, fail) =>
@@ -202,10 +211,11 @@ export class RpcClient {
 
   constructor(
     readonly target: string,
-    tls: TlsMaterial | null,
+    tls: TlsMaterial | ServerTrust | null,
   ) {
+    const own = tls !== null && 'key' in tls ? tls : null;
     const creds: ChannelCredentials = tls
-      ? credentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert), {
+      ? credentials.createSsl(Buffer.from(tls.ca), own && Buffer.from(own.key), own && Buffer.from(own.cert), {
           checkServerIdentity: () => undefined,
         })
       : credentials.createInsecure();
