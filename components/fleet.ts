@@ -2,17 +2,27 @@ import { join } from 'node:path';
 import * as pulumi from '@pulumi/pulumi';
 import { Authority } from '@nxnw/migration/resources/authority';
 import { Certificate } from '@nxnw/migration/resources/certificate';
+import { Enrolment, EnrolmentToken } from '@nxnw/migration/resources/enrolment';
 import { LocalMachine } from '@nxnw/migration/resources/machine';
-import type { CloudSettings } from './clouds/settings.js';
+import { standUp } from './clouds/index.js';
+import type { ReleaseFile } from './clouds/hosts.js';
+import type { CloudSettings, LocalSettings } from './clouds/settings.js';
+import { enrolFile, userData, type UserDataArgs } from './clouds/user-data.js';
 import type { Machine } from './plan/machines.js';
 import { PORTS } from './plan/machines.js';
+import type { Flow } from './plan/traffic.js';
 
 const YEARS_2 = 730;
+/** Longest wait for a machine to boot and its agent to answer. */
+const BOOT_MINUTES = 20;
 
 export interface FleetArgs {
   readonly platformId: string;
   readonly machines: readonly Machine[];
   readonly cloud: CloudSettings;
+  readonly flows: readonly Flow[];
+  /** Built from this checkout, for machines whose image does not have it. */
+  readonly release: ReleaseFile | undefined;
   /** Whether the machines that hold data are protected from `destroy`. */
   readonly protect: boolean;
   /** What must be there before anything is made. */
@@ -42,7 +52,10 @@ export class Fleet extends pulumi.ComponentResource {
     );
     this.certificateOptions = { parent: this };
     this.operator = this.certificate('operator', 'operator', [], YEARS_2);
-    this.agents = new Map(args.machines.map((m) => [m.name, this.machine(m, args).agent]));
+    this.agents =
+      args.cloud.local !== undefined && args.cloud.kind === 'local'
+        ? this.localMachines(args, args.cloud.local)
+        : this.enrolledMachines(args);
     this.registerOutputs({});
   }
 
@@ -61,9 +74,86 @@ export class Fleet extends pulumi.ComponentResource {
     );
   }
 
-  private machine(m: Machine, args: FleetArgs): LocalMachine {
-    const { local } = args.cloud;
-    if (local === undefined) throw new Error(`the cloud ${args.cloud.kind} has no components yet`);
+  /** Machines of the local cloud are made with their keys. */
+  private localMachines(args: FleetArgs, local: LocalSettings): ReadonlyMap<string, pulumi.Output<string>> {
+    return new Map(args.machines.map((m) => [m.name, this.localMachine(m, args, local).agent]));
+  }
+
+  /** Other machines make their keys themselves, and are enrolled by the token that they were started with. */
+  private enrolledMachines(args: FleetArgs): ReadonlyMap<string, pulumi.Output<string>> {
+    const { platformId, machines, cloud, flows, protect, release } = args;
+    const { authority } = this;
+    const tokens = new Map(machines.map((m) => [m.name, this.token(m, args)]));
+    const tokenOf = (m: Machine): pulumi.Output<string> => tokens.get(m.name)?.token ?? pulumi.output('');
+    const start = (m: Machine, make: (file: UserDataArgs) => string): pulumi.Output<string> =>
+      pulumi.secret(
+        pulumi.all([authority.cert, tokenOf(m)]).apply(([ca, token]) =>
+          make({
+            platformId,
+            machine: m.name,
+            host: m.host,
+            port: PORTS.agent,
+            token,
+            ca,
+            dataDisk: m.group === 'data' ? 'own' : 'none',
+          }),
+        ),
+      );
+    const { servers } = standUp(
+      this.label,
+      {
+        platformId,
+        machines,
+        cloud,
+        flows,
+        protect,
+        release,
+        userData: (m) => start(m, userData),
+        enrolment: (m) => start(m, enrolFile),
+      },
+      { parent: this },
+    );
+    return new Map(
+      machines.map((m) => {
+        const server = servers.get(m.name);
+        if (server === undefined) throw new Error(`the cloud ${cloud.kind} has not made ${m.name}`);
+        const enrolled = new Enrolment(
+          `${this.label}-enrolment-${m.name}`,
+          {
+            authorityCert: authority.cert,
+            authorityKey: authority.key,
+            platformId,
+            machine: m.name,
+            hosts: [m.host],
+            agent: pulumi.interpolate`${server.reach}:${String(PORTS.agent)}`,
+            serverId: server.serverId,
+            token: tokenOf(m),
+            operator: this.operator.tls,
+            days: YEARS_2,
+            waitMinutes: BOOT_MINUTES,
+          },
+          { parent: this, dependsOn: [...server.ready] },
+        );
+        return [m.name, enrolled.agent];
+      }),
+    );
+  }
+
+  private token(m: Machine, { platformId, cloud }: FleetArgs): EnrolmentToken {
+    return new EnrolmentToken(
+      `${this.label}-token-${m.name}`,
+      {
+        platformId,
+        machine: m.name,
+        generation: generationOf(cloud, m.name),
+        agent: `${m.host}:${String(PORTS.agent)}`,
+        authorityCert: this.authority.cert,
+      },
+      { parent: this },
+    );
+  }
+
+  private localMachine(m: Machine, args: FleetArgs, local: LocalSettings): LocalMachine {
     return new LocalMachine(
       `${this.label}-${m.name}`,
       {
@@ -78,4 +168,10 @@ export class Fleet extends pulumi.ComponentResource {
       { parent: this, protect: args.protect && m.group === 'data' },
     );
   }
+}
+
+/** How often a machine has been asked to be made anew. */
+function generationOf(cloud: CloudSettings, machine: string): number {
+  if (cloud.kind === 'local' || cloud.kind === 'hosts') return 1;
+  return 1 + (cloud[cloud.kind]?.replace[machine] ?? 0);
 }

@@ -5,8 +5,10 @@ import { Source } from '@nxnw/migration/resources/source';
 import type { TlsInput } from '@nxnw/migration/resources/tls';
 import { Fleet } from './fleet.js';
 import { Dns } from './dns.js';
+import type { ReleaseFile } from './clouds/hosts.js';
 import { planJoin, VERSION } from './plan/join.js';
 import { doorOf, memcachedOf, show, topologyOf } from './plan/roles.js';
+import { flowsOf } from './plan/traffic.js';
 import { Roles } from './roles.js';
 import { secretsOf } from './seal.js';
 import type { PlatformSettings } from './settings.js';
@@ -21,6 +23,8 @@ export interface PlatformArgs extends PlatformSettings {
   readonly accessPath: string;
   /** Whether the machines that hold data are protected from `destroy`. */
   readonly protect: boolean;
+  /** Built from this checkout, for machines whose image does not have it. @default none */
+  readonly release?: ReleaseFile;
 }
 
 export interface AppOutputs {
@@ -73,7 +77,7 @@ export class Platform extends pulumi.ComponentResource {
           ];
     const fleet = new Fleet(
       `${name}-fleet`,
-      { platformId, machines: t.machines, cloud, protect, after },
+      { platformId, machines: t.machines, cloud, flows: flowsOf(args), release: args.release, protect, after },
       { parent: this },
     );
     const { roleSets } = new Roles(`${name}-role`, { settings: args, fleet }, { parent: this });

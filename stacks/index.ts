@@ -7,6 +7,7 @@ import { homeDir } from '@nxnw/platform/agent/home';
 import { parseConfig } from './config/parse.js';
 import type { StackConfig } from './config/schema.js';
 import { compileSettings } from './settings.js';
+import { readRelease } from './release.js';
 import { readSource } from './source.js';
 
 /** Minutes that `up` waits for a phase where nobody sits at a terminal. */
@@ -23,8 +24,10 @@ async function program(): Promise<Record<string, unknown>> {
   const source = await readSource(config.migrateFrom);
   const root = homeDir();
   const settings = compileSettings(config, stack, root, source?.bundle);
+  const release = readRelease(root);
   const platform = new Platform('platform', {
     ...settings,
+    ...(release === undefined ? {} : { release }),
     stack,
     accessPath: accessPath(resolve(root), stack),
     protect: config.platform.protect ?? config.cloud.kind !== 'local',
