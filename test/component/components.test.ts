@@ -18,7 +18,8 @@ function promiseOf<T>(output: pulumi.Output<T>): Promise<T> {
   });
 }
 
-before(async () => {
+/** Mocks stand for the whole process: each file's tests set their own. */
+async function mock(): Promise<void> {
   await pulumi.runtime.setMocks({
     call: () => ({}),
     newResource: (a) => {
@@ -28,7 +29,7 @@ before(async () => {
       return { id: `${a.name}-id`, state };
     },
   });
-});
+}
 
 beforeEach(() => {
   made = [];
@@ -54,6 +55,8 @@ const names = (type: string) => made.filter((m) => m.type === type).map((m) => m
 const dynamic = (kind: string) => `pulumi-nodejs:dynamic/nxnw:${kind}`;
 
 describe('the components', () => {
+  before(mock);
+
   it('make a machine, a certificate and a role set for each machine of the plan', async () => {
     await platform();
     assert.deepEqual(names(dynamic('LocalMachine')).sort(), [
