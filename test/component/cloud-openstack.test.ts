@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as pulumi from '@pulumi/pulumi';
-import { poolOf } from '@nxnw/components/clouds/openstack-network';
-import { hasCode } from '@nxnw/platform/errors';
-import { placeOf } from '@nxnw/components/plan/addresses';
-import { settings } from './fixtures.js';
-import { isSecret, mockOpenstack, openstack, plan, promiseOf, textOf, type Plan, type Planned, type Wanted } from './recorder-openstack.js'; // prettier-ignore
+import { isSecret, mockOpenstack, of, one, opened, openstack, plan, promiseOf, textOf, type Plan, type Wanted } from './recorder-openstack.js'; // prettier-ignore
 
 const SNAPSHOTS = join(__dirname, '..', '..', 'component', 'snapshots');
 const NETWORK_ID = '6f1c2f0e-6f57-4f0b-9d57-3d1a1a0f5a01';
@@ -44,25 +39,6 @@ const TABLE: Readonly<Record<string, Wanted>> = {
   replace: { cloud: { replace: { 'data-2': 1, 'app-1': 3 } }, platform: { store: cassandra, locks: { nodes: 3 } } },
 };
 
-const of = (p: Plan, kind: string): Planned[] => p.resources.filter((r) => r.type.endsWith(`:${kind}`));
-
-function one(p: Plan, name: string): Planned {
-  const found = p.resources.find((r) => r.name === name);
-  assert.ok(found !== undefined, `no resource ${name}`);
-  return found;
-}
-
-/** `edge tcp 80-80 from 0.0.0.0/0`, and the ids that the mocks give: nothing of the component's own reckoning. */
-function opened(p: Plan): string[] {
-  return of(p, 'SecGroupRule')
-    .filter((r) => r.inputs['direction'] === 'ingress')
-    .map(
-      ({ inputs: i }) =>
-        `${String(i['securityGroupId'])} ${String(i['protocol'])} ${String(i['portRangeMin'])}-${String(i['portRangeMax'])} from ${String(i['remoteGroupId'] ?? i['remoteIpPrefix'])}`,
-    ) // prettier-ignore
-    .sort();
-}
-
 function wantedOpenings(p: Plan, access: Readonly<Record<string, readonly string[]>>): string[] {
   const all = p.flows.flatMap(({ from, to, first, last }) =>
     (access[from] ?? [`cloud-group-${from}-id`]).map(
@@ -70,12 +46,6 @@ function wantedOpenings(p: Plan, access: Readonly<Record<string, readonly string
     ),
   );
   return [...new Set(all)].sort();
-}
-
-/** Lines of the first that the second has not. */
-function without(a: string, b: string): string[] {
-  const known = new Set(b.split('\n'));
-  return a.split('\n').filter((line) => !known.has(line));
 }
 
 function compare(name: string, text: string): void {
@@ -278,122 +248,4 @@ describe('the cloud openstack', () => {
           if (!providers.includes(r)) assert.equal(r.provider, block.cloud === '' ? '' : 'cloud-provider', r.name);
       });
     });
-
-  it('changes nothing but the ranges of ports when an application is added', async () => {
-    const [app] = settings().apps;
-    assert.ok(app !== undefined);
-    const few = await plan({});
-    const more = await plan({ platform: { apps: [app, { ...app, id: 'orders', domains: ['orders.test'] }] } });
-    assert.deepEqual(
-      more.resources.map((r) => r.name),
-      few.resources.map((r) => r.name),
-    );
-    const changed = without(textOf(more), textOf(few)).map((line) => line.split(' ')[1]);
-    assert.deepEqual(changed, [
-      'cloud-allow-app-9100-from-edge',
-      'cloud-allow-app-11211-from-203.0.113.0/24',
-      'cloud-allow-app-11211-from-app',
-      'cloud-allow-app-11211-from-data',
-    ]);
-  });
-
-  it('only adds when a platform grows', async () => {
-    // as many datastore processes on each machine as before
-    const three = { store: cassandra, locks: { nodes: 3 }, datastore: { processes: 6 } };
-    const few = textOf(await plan({ platform: { store: { kind: 'cassandra', nodes: 1, replication: 1 } } }));
-    const more = textOf(await plan({ platform: { ...three, appMachines: 12, edge: { nodes: 2, httpPort: 8080, httpsPort: 8443 } } })); // prettier-ignore
-    assert.deepEqual(without(few, more), []);
-    const added = without(more, few).map((line) => line.split(' ')[1]);
-    assert.ok(added.includes('cloud-data-3') && added.includes('cloud-app-12') && added.includes('cloud-apart-app-2'));
-  });
-
-  it('changes nothing but the images of machines when the image changes', async () => {
-    const was = await plan({ platform: { store: cassandra, locks: { nodes: 3 } } });
-    const is = await plan({ platform: { store: cassandra, locks: { nodes: 3 } }, cloud: { image: 'nxnw-0.2.0' } });
-    const changed = without(textOf(is), textOf(was)).map((line) => line.split(' ')[1] ?? '');
-    assert.deepEqual(changed, was.machines.map((m) => `cloud-${m.name}`).sort());
-    const kept = changed.filter((name) => one(is, name).ignoreChanges.includes('imageId'));
-    assert.deepEqual(kept, ['cloud-data-1', 'cloud-data-2', 'cloud-data-3']);
-  });
-
-  it('makes one rule where two speakers share a network, since Neutron refuses a second', async () => {
-    const p = await plan({ cloud: { access: { operators: ['10.0.0.0/8'], ssh: [], clients: ['10.0.0.0/8'], peers: ['10.0.0.0/8'] } } }); // prettier-ignore
-    const rules = opened(p);
-    assert.deepEqual(rules, [...new Set(rules)]);
-    assert.ok(rules.includes('cloud-group-edge-id tcp 7400-7400 from 10.0.0.0/8'));
-    assert.ok(rules.includes('cloud-group-edge-id tcp 8080-8080 from 10.0.0.0/8'));
-  });
-
-  it("keeps Neutron's own addresses of a subnet apart from every machine's", () => {
-    for (const bits of [16, 20, 24, 26]) {
-      const cidr = `10.48.0.0/${String(bits)}`;
-      const block = openstack({ subnets: [{ cidr, zone: '' }] });
-      const number = (host: string) => host.split('.').reduce((n, part) => n * 256 + Number(part), 0);
-      const pool = poolOf(cidr);
-      const { host } = placeOf({ kind: 'openstack', openstack: block }, 'data', 0);
-      assert.equal(number(pool.last) + 1, number(host), cidr);
-      assert.ok(number(pool.gateway) < number(pool.first) && number(pool.first) < number(pool.last), cidr);
-    }
-  });
-
-  it('plans 500 machines, with the app and edge groups within the quota of a server group', async function () {
-    this.timeout(120_000);
-    const p = await plan({
-      cloud: { subnets: [{ cidr: '10.64.0.0/20', zone: 'a' }, { cidr: '10.64.16.0/20', zone: 'b' }] },
-      platform: { store: { ...cassandra, nodes: 60 }, appMachines: 420, edge: { nodes: 20, httpPort: 80, httpsPort: 443 } },
-    }); // prettier-ignore
-    assert.equal(p.machines.length, 500);
-    assert.equal(of(p, 'Instance').length, 500);
-    assert.equal(of(p, 'Volume').length, 60);
-    assert.equal(of(p, 'FloatingIp').length, 20);
-    assert.equal(new Set(of(p, 'Port').map((r) => JSON.stringify(r.inputs['fixedIps']))).size, 500);
-    const members = new Map<string, number>();
-    for (const r of of(p, 'Instance')) {
-      const group = JSON.stringify(r.inputs['schedulerHints']);
-      members.set(group, (members.get(group) ?? 0) + 1);
-    }
-    const sizes = [...members].filter(([group]) => !group.includes('data')).map(([, n]) => n);
-    assert.equal(sizes.length, 44);
-    assert.ok(Math.max(...sizes) <= 10);
-    assert.equal(p.calls.length, 2, 'a look-up is made once, not for each machine');
-  });
-});
-
-describe('wrong settings of the cloud openstack', () => {
-  before(mockOpenstack);
-  const subnets = openstack().subnets;
-  const access = openstack().access;
-  const faults: readonly (readonly [Wanted['cloud'] & object, RegExp])[] = [
-    [{ image: '' }, /cloud\.openstack\.image: must be the name or the id/],
-    [{ flavors: { data: '', app: 'a', edge: 'e' } }, /openstack\.flavors\.data: .*"openstack flavor list"/],
-    [{ diskGiB: 0.5 }, /openstack\.diskGiB: must be a whole number of GiB, at least 1 \(given: 0\.5\)/],
-    [{ networkId: NETWORK_ID }, /subnets\[0\]\.id: is missing, and networkId names an existing network/],
-    [{ subnets: [{ cidr: '10.40.0.0/24', zone: '', id: 's' }] }, /subnets\[0\]\.id: names an existing subnet/],
-    [{ subnets: [{ cidr: '10.40.0.0/27', zone: '' }] }, /subnets\[0\]\.cidr: .* \/26 or larger \(given: "10\.40\.0\.0\/27"\)/],
-    [{ subnets: [...subnets, { cidr: '10.40.0.128/25', zone: '' }] }, /subnets\[1\]\.cidr: overlaps/],
-    [{ access: { ...access, peers: ['10.0.0.1/8'] } }, /access\.peers\[0\]: must be an IPv4 network/],
-    [{ access: { ...access, ssh: ['::/0'] } }, /access\.ssh\[0\]: must be an IPv4 network/],
-    [{ access: { ...access, operators: ['0.0.0.0/0'] } }, /access\.operators\[0\]: must not be the whole internet/],
-    [{ replace: { 'data-9': 1 } }, /replace\.data-9: the platform has no machine of this name; it has data-1, app-1, app-2, edge-1/],
-    [{ replace: { 'data-1': 0 } }, /replace\.data-1: must be a whole number, at least 1 \(given: 0\)/],
-  ]; // prettier-ignore
-
-  for (const [cloud, what] of faults)
-    it(`are refused: ${JSON.stringify(cloud)}`, async () => {
-      await assert.rejects(plan({ cloud }), (e) => hasCode(e, 'BAD_CONFIG') && what.test(e.message));
-    });
-
-  it('are named all at once, before anything is made', async () => {
-    let made = 0;
-    await pulumi.runtime.setMocks({
-      call: () => ({}),
-      newResource: (a) => {
-        made++;
-        return { id: a.name, state: a.inputs };
-      },
-    });
-    const wrong = plan({ cloud: { image: '', diskGiB: 0, replace: { nobody: 1 } } });
-    await assert.rejects(wrong, (e) => hasCode(e, 'BAD_CONFIG') && /has 3 faults:\n.*\n.*\n.*$/.test(e.message));
-    assert.equal(made, 0);
-  });
 });

@@ -182,3 +182,23 @@ function lineOf(r: Planned): string {
 export function textOf(p: Plan): string {
   return p.resources.map((r) => `${lineOf(r)}\n`).join('');
 }
+
+/** Resources of a kind: `Port`. */
+export const of = (p: Plan, kind: string): Planned[] => p.resources.filter((r) => r.type.endsWith(`:${kind}`));
+
+export function one(p: Plan, name: string): Planned {
+  const found = p.resources.find((r) => r.name === name);
+  if (found === undefined) throw new Error(`no resource ${name}`);
+  return found;
+}
+
+/** `edge tcp 80-80 from 0.0.0.0/0`, and the ids that the mocks give: nothing of the component's own reckoning. */
+export function opened(p: Plan): string[] {
+  return of(p, 'SecGroupRule')
+    .filter((r) => r.inputs['direction'] === 'ingress')
+    .map(
+      ({ inputs: i }) =>
+        `${String(i['securityGroupId'])} ${String(i['protocol'])} ${String(i['portRangeMin'])}-${String(i['portRangeMax'])} from ${String(i['remoteGroupId'] ?? i['remoteIpPrefix'])}`,
+    ) // prettier-ignore
+    .sort();
+}
