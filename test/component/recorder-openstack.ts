@@ -123,6 +123,7 @@ export async function plan({ cloud: over = {}, platform = {}, protect = true }: 
       flows,
       protect,
       userData: (m) => pulumi.secret(`#cloud-config of ${m.name}`),
+      enrolment: (m) => pulumi.secret(`enrolment of ${m.name}`),
     },
     { transformations: [note] },
   );
