@@ -6,7 +6,7 @@ import type { DnsSettings } from './settings.js';
 export interface DnsArgs {
   readonly dns: DnsSettings;
   /** Addresses of the platform's edges. */
-  readonly addresses: readonly string[];
+  readonly addresses: pulumi.Input<string[]>;
   /** Texts that must not be shown. */
   readonly secrets: ReadonlySet<string>;
 }
@@ -19,7 +19,7 @@ export class Dns extends pulumi.ComponentResource {
     super('nxnw:index:Dns', name, {}, opts);
     this.record = new DnsRecord(
       `${name}-record`,
-      { dns: seal(args.dns, args.secrets), addresses: [...args.addresses] },
+      { dns: seal(args.dns, args.secrets), addresses: args.addresses },
       { parent: this, ...(opts.dependsOn === undefined ? {} : { dependsOn: opts.dependsOn }) },
     );
     this.registerOutputs({});

@@ -6,6 +6,7 @@ import { Enrolment, EnrolmentToken } from '@nxnw/migration/resources/enrolment';
 import { LocalMachine } from '@nxnw/migration/resources/machine';
 import { standUp } from './clouds/index.js';
 import type { ReleaseFile } from './clouds/hosts.js';
+import type { Cloud } from './clouds/port.js';
 import type { CloudSettings, LocalSettings } from './clouds/settings.js';
 import { enrolFile, userData, type UserDataArgs } from './clouds/user-data.js';
 import type { Machine } from './plan/machines.js';
@@ -29,6 +30,11 @@ export interface FleetArgs {
   readonly after: readonly pulumi.Resource[];
 }
 
+/** A cloud's machines, with the token that each was started with. */
+interface MadeCloud extends Pick<Cloud, 'servers' | 'edgeAddresses'> {
+  readonly tokenOf: (m: Machine) => pulumi.Output<string>;
+}
+
 /** The machines of a platform, each with its agent, and the authority whose certificates they all trust. */
 export class Fleet extends pulumi.ComponentResource {
   readonly authority: Authority;
@@ -36,6 +42,8 @@ export class Fleet extends pulumi.ComponentResource {
   readonly operator: Certificate;
   /** host:port of each machine's agent, once it serves. */
   readonly agents: ReadonlyMap<string, pulumi.Output<string>>;
+  /** Addresses at which clients reach the edges, in the edges' order. */
+  readonly edgeAddresses: pulumi.Output<string[]>;
   private readonly certificateOptions: pulumi.CustomResourceOptions;
 
   constructor(
@@ -52,10 +60,14 @@ export class Fleet extends pulumi.ComponentResource {
     );
     this.certificateOptions = { parent: this };
     this.operator = this.certificate('operator', 'operator', [], YEARS_2);
-    this.agents =
-      args.cloud.local !== undefined && args.cloud.kind === 'local'
-        ? this.localMachines(args, args.cloud.local)
-        : this.enrolledMachines(args);
+    if (args.cloud.local !== undefined && args.cloud.kind === 'local') {
+      this.agents = this.localMachines(args, args.cloud.local);
+      this.edgeAddresses = pulumi.output(args.machines.filter((m) => m.group === 'edge').map((m) => m.host));
+    } else {
+      const cloud = this.cloudMachines(args);
+      this.agents = this.enrolled(args, cloud);
+      this.edgeAddresses = cloud.edgeAddresses;
+    }
     this.registerOutputs({});
   }
 
@@ -79,12 +91,12 @@ export class Fleet extends pulumi.ComponentResource {
     return new Map(args.machines.map((m) => [m.name, this.localMachine(m, args, local).agent]));
   }
 
-  /** Other machines make their keys themselves, and are enrolled by the token that they were started with. */
-  private enrolledMachines(args: FleetArgs): ReadonlyMap<string, pulumi.Output<string>> {
+  /** Other machines make their keys themselves: they are started with a token by which they are enrolled. */
+  private cloudMachines(args: FleetArgs): MadeCloud {
     const { platformId, machines, cloud, flows, protect, release } = args;
     const { authority } = this;
-    const tokens = new Map(machines.map((m) => [m.name, this.token(m, args)]));
-    const tokenOf = (m: Machine): pulumi.Output<string> => tokens.get(m.name)?.token ?? pulumi.output('');
+    const tokens = new Map(machines.map((m) => [m.name, this.token(m, args).token]));
+    const tokenOf = (m: Machine): pulumi.Output<string> => tokens.get(m.name) ?? pulumi.output('');
     const start = (m: Machine, make: (file: UserDataArgs) => string): pulumi.Output<string> =>
       pulumi.secret(
         pulumi.all([authority.cert, tokenOf(m)]).apply(([ca, token]) =>
@@ -99,7 +111,7 @@ export class Fleet extends pulumi.ComponentResource {
           }),
         ),
       );
-    const { servers } = standUp(
+    const { servers, edgeAddresses } = standUp(
       this.label,
       {
         platformId,
@@ -113,9 +125,14 @@ export class Fleet extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    return { servers, edgeAddresses, tokenOf };
+  }
+
+  private enrolled({ platformId, machines, cloud }: FleetArgs, made: MadeCloud): Fleet['agents'] {
+    const { authority } = this;
     return new Map(
       machines.map((m) => {
-        const server = servers.get(m.name);
+        const server = made.servers.get(m.name);
         if (server === undefined) throw new Error(`the cloud ${cloud.kind} has not made ${m.name}`);
         const enrolled = new Enrolment(
           `${this.label}-enrolment-${m.name}`,
@@ -127,7 +144,7 @@ export class Fleet extends pulumi.ComponentResource {
             hosts: [m.host],
             agent: pulumi.interpolate`${server.reach}:${String(PORTS.agent)}`,
             serverId: server.serverId,
-            token: tokenOf(m),
+            token: made.tokenOf(m),
             operator: this.operator.tls,
             days: YEARS_2,
             waitMinutes: BOOT_MINUTES,

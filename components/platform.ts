@@ -6,7 +6,7 @@ import type { TlsInput } from '@nxnw/migration/resources/tls';
 import { Fleet } from './fleet.js';
 import { Dns } from './dns.js';
 import type { ReleaseFile } from './clouds/hosts.js';
-import { planJoin, VERSION } from './plan/join.js';
+import { planJoin, VERSION, withEdges } from './plan/join.js';
 import { doorOf, memcachedOf, show, topologyOf } from './plan/roles.js';
 import { flowsOf } from './plan/traffic.js';
 import { Roles } from './roles.js';
@@ -87,7 +87,7 @@ export class Platform extends pulumi.ComponentResource {
         : [
             new Dns(
               `${name}-dns`,
-              { dns: args.dns, addresses: t.edges.map((m) => m.host), secrets: secretsOf(args) },
+              { dns: args.dns, addresses: fleet.edgeAddresses, secrets: secretsOf(args) },
               { parent: this, dependsOn: [...roleSets] },
             ),
           ];
@@ -141,8 +141,17 @@ export class Platform extends pulumi.ComponentResource {
     this.coordinator = access.id.apply(() => show(t.coordinator));
     this.join = pulumi.secret(
       pulumi
-        .all([ready, joinCertificate.ca, joinCertificate.cert, joinCertificate.key, joinCertificate.expiresAtMs])
-        .apply(([, ca, cert, key, expiresAtMs]) => JSON.stringify({ ...join, tls: { ca, cert, key }, expiresAtMs })),
+        .all([
+          fleet.edgeAddresses,
+          joinCertificate.ca,
+          joinCertificate.cert,
+          joinCertificate.key,
+          joinCertificate.expiresAtMs,
+          ready,
+        ])
+        .apply(([addresses, ca, cert, key, expiresAtMs]) =>
+          JSON.stringify({ ...withEdges(join, addresses), tls: { ca, cert, key }, expiresAtMs }),
+        ),
     );
     this.registerOutputs(this.outputs());
   }

@@ -58,7 +58,9 @@ export class Roles extends pulumi.ComponentResource {
   ): RoleSet {
     const roles = m.roles.map((r: RoleSpecInput) => {
       const sealed = seal(r, secrets);
-      return r.kind === 'coordinator' ? { ...Object(sealed), tls: coordinatorTls } : sealed;
+      if (r.kind !== 'coordinator') return sealed;
+      const config = placedEdges(Object(sealed).config, fleet.edgeAddresses);
+      return { ...Object(sealed), config, tls: coordinatorTls };
     });
     return new RoleSet(
       `${name}-${m.name}`,
@@ -90,4 +92,13 @@ export class Roles extends pulumi.ComponentResource {
       { parent: this },
     );
   }
+}
+
+/** The coordinator's configuration with the addresses at which clients reach the edges; they may be known only then. */
+function placedEdges(config: Record<string, unknown>, addresses: pulumi.Output<string[]>): Record<string, unknown> {
+  const edges = Array.isArray(config['edges']) ? config['edges'] : [];
+  return {
+    ...config,
+    edges: edges.map((e: object, i) => ({ ...e, address: addresses.apply((list) => list[i] ?? '') })),
+  };
 }

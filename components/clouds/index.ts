@@ -5,6 +5,7 @@ import type { Cloud, CloudArgs } from './port.js';
 import type { CloudSettings } from './settings.js';
 
 type Hosts = typeof import('./hosts.js');
+type Openstack = typeof import('./openstack.js');
 
 /** Everything that any cloud may be asked for; each takes its own block of the settings. */
 export interface StandUpArgs extends Omit<CloudArgs<unknown>, 'settings'> {
@@ -28,6 +29,10 @@ export function standUp(name: string, args: StandUpArgs, opts: pulumi.ComponentR
     const { HostsCloud }: Hosts = require('./hosts.js');
     const hosts: HostsCloudArgs = { ...rest, settings: cloud.hosts, release };
     return new HostsCloud(name, hosts, opts);
+  }
+  if (cloud.kind === 'openstack' && cloud.openstack !== undefined) {
+    const { OpenstackCloud }: Openstack = require('./openstack.js');
+    return new OpenstackCloud(name, { ...rest, settings: cloud.openstack }, opts);
   }
   throw new NxnwError('BAD_CONFIG', `nxnw:cloud.kind: this release has no machines on "${cloud.kind}"`);
 }

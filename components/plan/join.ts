@@ -46,3 +46,14 @@ export function planJoin(s: PlatformSettings): Omit<JoinBundle, 'tls' | 'expires
           },
   };
 }
+
+type PlannedJoin = ReturnType<typeof planJoin>;
+
+/** The bundle with the addresses at which the edges are reached from outside, in their order. */
+export function withEdges(join: PlannedJoin, addresses: readonly string[]): PlannedJoin {
+  return {
+    ...join,
+    edges: join.edges.map((e, i) => ({ ...e, address: addresses[i] ?? e.address })),
+    dns: join.dns === null ? null : { ...join.dns, addresses: [...addresses] },
+  };
+}
