@@ -1,0 +1,151 @@
+import * as pulumi from '@pulumi/pulumi';
+import { SecurityGroup } from '@pulumi/aws/ec2/securityGroup';
+import { SecurityGroupRule } from '@pulumi/aws/ec2/securityGroupRule';
+import { SecurityGroupEgressRule } from '@pulumi/aws/vpc/securityGroupEgressRule';
+import { SecurityGroupIngressRule } from '@pulumi/aws/vpc/securityGroupIngressRule';
+import type { Flow } from '../plan/traffic.js';
+import { type Ec2Scope, tagsOf } from './ec2-scope.js';
+import type { AccessSettings, Ec2Settings, MachineGroup } from './settings.js';
+
+/** Members of one security group: a group of machines, or the balancer before the edges. */
+export type Guarded = MachineGroup | 'balancer';
+
+const EVERYWHERE = '0.0.0.0/0';
+
+/** A rule that lets TCP in; `source` is a security group or a CIDR. */
+export interface Ingress {
+  /** Stable: made of what the rule is for and of its source, never of ports or positions. */
+  readonly key: string;
+  readonly to: Guarded;
+  readonly source: { readonly group: Guarded } | { readonly cidr: string };
+  readonly first: number;
+  readonly last: number;
+  readonly what: string;
+}
+
+/**
+ * The rules that flows and access make: one for each flow and source, none for a source without a CIDR. Two speakers
+ * with the same CIDR share a rule, because EC2 refuses the same permission twice. With a balancer clients reach it and
+ * not the edges. Pure.
+ */
+export function ingressOf(
+  flows: readonly Flow[],
+  access: AccessSettings,
+  edgeAddress: Ec2Settings['edgeAddress'],
+): readonly Ingress[] {
+  const rules = flows.flatMap((flow): Ingress[] => {
+    switch (flow.from) {
+      case 'data':
+      case 'app':
+      case 'edge':
+        return [fromGroup(flow, flow.to, flow.from)];
+      case 'operators':
+      case 'ssh':
+      case 'peers':
+        return access[flow.from].map((cidr) => fromCidr(flow, flow.to, cidr));
+      case 'clients':
+        return edgeAddress === 'elastic'
+          ? access.clients.map((cidr) => fromCidr(flow, flow.to, cidr))
+          : [...access.clients.map((cidr) => fromCidr(flow, 'balancer', cidr)), fromGroup(flow, flow.to, 'balancer')];
+    }
+  });
+  const permissions = rules.map((r) => JSON.stringify([r.to, r.source, r.first, r.last]));
+  return rules.filter((_r, i) => permissions.indexOf(permissions[i] ?? '') === i);
+}
+
+const slug = (text: string) => text.replace(/[^A-Za-z0-9.]+/g, '-');
+
+function fromGroup(flow: Flow, to: Guarded, group: Guarded): Ingress {
+  const { first, last, what } = flow;
+  return { key: `${to}-${slug(what)}-from-${group}`, to, source: { group }, first, last, what };
+}
+
+function fromCidr(flow: Flow, to: Guarded, cidr: string): Ingress {
+  const { first, last, what } = flow;
+  return { key: `${to}-${slug(what)}-from-${slug(cidr)}`, to, source: { cidr }, first, last, what };
+}
+
+/** A security group, and the rules that must be in force before its members can be used. */
+export interface Guard {
+  readonly id: pulumi.Output<string>;
+  /** Lets its members out; a machine needs it when it starts. */
+  readonly out: pulumi.Resource;
+  readonly rules: readonly pulumi.Resource[];
+}
+
+/** A security group for each group of machines (and for the balancer), with the rules of the flows and nothing else. */
+export function makeGuards(
+  scope: Ec2Scope,
+  vpcId: pulumi.Input<string>,
+  flows: readonly Flow[],
+): ReadonlyMap<Guarded, Guard> {
+  const { access, edgeAddress } = scope.settings;
+  const guarded: Guarded[] = ['data', 'app', 'edge', ...(edgeAddress === 'balancer' ? ['balancer' as const] : [])];
+  const groups = new Map(guarded.map((g) => [g, makeGroup(scope, vpcId, g)]));
+  const idOf = (g: Guarded): pulumi.Output<string> => {
+    const group = groups.get(g);
+    if (group === undefined) throw new Error(`the security group ${g} is made`);
+    return group.id;
+  };
+  const ingress = ingressOf(flows, access, edgeAddress);
+  return new Map(
+    guarded.map((g) => {
+      const out = makeEgress(scope, g, idOf(g));
+      const rules = ingress.filter((r) => r.to === g).map((r) => makeIngress(scope, r, idOf));
+      return [g, { id: idOf(g), out, rules: [out, ...rules] }];
+    }),
+  );
+}
+
+function makeGroup(scope: Ec2Scope, vpcId: pulumi.Input<string>, g: Guarded): SecurityGroup {
+  return new SecurityGroup(
+    `${scope.name}-${g}`,
+    // the description cannot change without a replacement
+    { vpcId, description: `nxnw ${g}`, tags: tagsOf(scope, g, g === 'balancer' ? {} : { group: g }) },
+    scope.options,
+  );
+}
+
+function makeEgress(scope: Ec2Scope, g: Guarded, securityGroupId: pulumi.Output<string>): pulumi.Resource {
+  const logical = `${scope.name}-${g}-out`;
+  if (!scope.dialect.ruleIds)
+    return new SecurityGroupRule(
+      logical,
+      { type: 'egress', securityGroupId, protocol: '-1', fromPort: 0, toPort: 0, cidrBlocks: [EVERYWHERE] },
+      scope.options,
+    );
+  return new SecurityGroupEgressRule(
+    logical,
+    { securityGroupId, ipProtocol: '-1', cidrIpv4: EVERYWHERE, description: 'out', tags: tagsOf(scope, `${g}-out`) },
+    scope.options,
+  );
+}
+
+function makeIngress(scope: Ec2Scope, r: Ingress, idOf: (g: Guarded) => pulumi.Output<string>): pulumi.Resource {
+  const logical = `${scope.name}-${r.key}`;
+  const securityGroupId = idOf(r.to);
+  const ports = { fromPort: r.first, toPort: r.last, description: r.what };
+  if (!scope.dialect.ruleIds)
+    return new SecurityGroupRule(
+      logical,
+      {
+        type: 'ingress',
+        securityGroupId,
+        protocol: 'tcp',
+        ...ports,
+        ...('cidr' in r.source ? { cidrBlocks: [r.source.cidr] } : { sourceSecurityGroupId: idOf(r.source.group) }),
+      },
+      scope.options,
+    );
+  return new SecurityGroupIngressRule(
+    logical,
+    {
+      securityGroupId,
+      ipProtocol: 'tcp',
+      ...ports,
+      ...('cidr' in r.source ? { cidrIpv4: r.source.cidr } : { referencedSecurityGroupId: idOf(r.source.group) }),
+      tags: tagsOf(scope, r.key),
+    },
+    scope.options,
+  );
+}
