@@ -4,6 +4,7 @@ import type { HostsCloudArgs, ReleaseFile } from './hosts.js';
 import type { Cloud, CloudArgs } from './port.js';
 import type { CloudSettings } from './settings.js';
 
+type Ec2 = typeof import('./ec2.js');
 type Hosts = typeof import('./hosts.js');
 type Openstack = typeof import('./openstack.js');
 
@@ -33,6 +34,14 @@ export function standUp(name: string, args: StandUpArgs, opts: pulumi.ComponentR
   if (cloud.kind === 'openstack' && cloud.openstack !== undefined) {
     const { OpenstackCloud }: Openstack = require('./openstack.js');
     return new OpenstackCloud(name, { ...rest, settings: cloud.openstack }, opts);
+  }
+  if (cloud.kind === 'ec2' && cloud.ec2 !== undefined) {
+    const { Ec2Cloud }: Ec2 = require('./ec2.js');
+    return new Ec2Cloud(name, { ...rest, settings: cloud.ec2 }, opts);
+  }
+  if (cloud.kind === 'eucalyptus' && cloud.eucalyptus !== undefined) {
+    const { EucalyptusCloud }: Ec2 = require('./ec2.js');
+    return new EucalyptusCloud(name, { ...rest, settings: cloud.eucalyptus }, opts);
   }
   throw new NxnwError('BAD_CONFIG', `nxnw:cloud.kind: this release has no machines on "${cloud.kind}"`);
 }

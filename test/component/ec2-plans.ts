@@ -117,6 +117,7 @@ export function planned(
     flows: flowsOf(s),
     protect,
     userData: (m: { name: string }) => pulumi.secret(`#cloud-config of ${m.name}\n`),
+    enrolment: (m: { name: string }) => pulumi.secret(`enrolment of ${m.name}`),
   };
   return record(() => (kind === 'ec2' ? new Ec2Cloud('cloud', args) : new EucalyptusCloud('cloud', args)), EC2_ANSWERS);
 }
