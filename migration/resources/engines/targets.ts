@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { markedMessage } from '../../coordinator/codes.js';
 import { asError } from '@nxnw/platform/errors';
+import { canonical } from './canonical.js';
 import { endWithEngine } from './orphan.js';
 
 /** PEM texts of a client or server; plain here, secret in the stack's state. */
@@ -37,6 +38,20 @@ export async function guarded<T>(work: () => Promise<T>): Promise<T> {
     if (e instanceof InitFailed) throw e;
     throw providerError(e);
   }
+}
+
+/**
+ * What a provider's `read` answers: gone, as it was, or changed by somebody. Drift shows only when both inputs and
+ * outputs say what was found.
+ */
+export function asFound<T extends object>(
+  id: string,
+  state: T,
+  found: T | null,
+): { id: string; props: object; inputs?: object } {
+  if (found === null) return { id: '', props: {} };
+  if (canonical(found) === canonical(state)) return { id, props: state };
+  return { id, props: found, inputs: found };
 }
 
 /**
