@@ -18,8 +18,16 @@ const MAY_IMPORT = {
   examples: ['examples'],
 };
 
-/** The only folders that may import @pulumi/* (tools/pulumi-host is part of Pulumi, tests drive it). */
-const PULUMI = ['stacks/', 'components/', 'migration/resources/', 'policy/', 'tools/pulumi-host/', 'test/'];
+/** The only folders that may import @pulumi/* (those of tools are parts of Pulumi, tests drive it). */
+const PULUMI = [
+  'stacks/',
+  'components/',
+  'migration/resources/',
+  'policy/',
+  'tools/pulumi-host/',
+  'tools/providers/',
+  'test/',
+];
 
 /** Workspace that an import names: `@nxnw/platform/x` or a relative path; undefined for anything else. */
 function workspaceOf(source, file) {

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
-import { pulumiBinDir, repoRoot } from './paths.js';
+import { pulumiBinDir, pulumiHome, repoRoot } from './paths.js';
 import { resolvePulumi } from './setup/pulumi.js';
 
 export interface PulumiEnvOptions {
@@ -16,7 +16,7 @@ export interface PulumiEnvOptions {
  */
 export function pulumiEnv(o: PulumiEnvOptions = {}): Record<string, string> {
   const set = (name: string) => process.env[name];
-  const home = set('PULUMI_HOME') ?? join(repoRoot, '.nxnw', 'pulumi-home');
+  const home = pulumiHome();
   const stateDir = o.stateDir ?? join(repoRoot, '.nxnw', 'state');
   const backend = o.stateDir === undefined ? set('PULUMI_BACKEND_URL') : undefined;
   mkdirSync(home, { recursive: true });

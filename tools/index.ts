@@ -1,10 +1,13 @@
+import { NxnwError } from '@nxnw/platform/errors';
 import { ensurePrograms, type DebianProgram } from './setup/debian.js';
 import { ensureJars } from './setup/jars.js';
+import { ensureProviders, type ProviderName } from './setup/providers.js';
 import { ensurePulumi } from './setup/pulumi.js';
 import { ensurePython } from './setup/python.js';
 
-export { findProgram, jarsDir, pulumiBinDir, pythonPath, repoRoot, toolsDir } from './paths.js';
+export { findProgram, jarsDir, pulumiBinDir, pulumiHome, pythonPath, repoRoot, toolsDir } from './paths.js';
 export { resolvePulumi, officialPulumi } from './setup/pulumi.js';
+export { ensureProviders, PROVIDER_VERSIONS, terraformAws } from './setup/providers.js';
 export { pulumiEnv } from './env.js';
 
 const PROGRAMS = {
@@ -12,14 +15,40 @@ const PROGRAMS = {
   haproxy: ['haproxy'],
   knot: ['knotd', 'kdig'],
   ab: ['ab'],
+  sshd: ['sshd'],
 } as const satisfies Record<string, readonly DebianProgram[]>;
 
-/** What set-up can bring: servers' jars, Debian's programs, `pulumi`, and `py` (Python clients for tests). */
-export const TOOL_NAMES = ['zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot', 'ab', 'pulumi', 'py'] as const;
+const PROVIDERS = {
+  'command-provider': 'command',
+  'openstack-provider': 'openstack',
+  'aws-provider': 'aws',
+} as const satisfies Record<string, ProviderName>;
+
+/** What `npm run setup` brings: servers' jars, Debian's programs, `pulumi`, and `py` (Python clients for tests). */
+const ALL = ['zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot', 'ab', 'pulumi', 'py'] as const;
+/** What is brought only where it is asked for: an ssh server for tests, and plugins of Pulumi. */
+const ON_DEMAND = ['sshd', 'command-provider', 'openstack-provider', 'aws-provider'] as const;
+const TOOL_NAMES = [...ALL, ...ON_DEMAND] as const;
 export type ToolName = (typeof TOOL_NAMES)[number];
 
-/** What the demo needs. */
-export const DEMO_TOOLS: readonly ToolName[] = TOOL_NAMES.filter((n) => n !== 'py');
+const SETS: Readonly<Record<string, readonly ToolName[]>> = {
+  all: ALL,
+  demo: ALL.filter((n) => n !== 'py'),
+  providers: ['command-provider', 'openstack-provider', 'aws-provider'],
+};
+
+/** Names of tools and of sets of them -> the tools, each once. @throws TOOL_UNKNOWN */
+export function toolsOf(names: readonly string[]): ToolName[] {
+  const wanted = new Set(names.flatMap((n): readonly string[] => SETS[n] ?? [n]));
+  const unknown = [...wanted].filter((w) => !TOOL_NAMES.some((n) => n === w));
+  if (unknown.length > 0)
+    throw new NxnwError(
+      'TOOL_UNKNOWN',
+      `unknown tools: ${unknown.join(', ')}; there are ${TOOL_NAMES.join(', ')}, and the sets ${Object.keys(SETS).join(', ')}`,
+      { unknown },
+    );
+  return TOOL_NAMES.filter((n) => wanted.has(n));
+}
 
 /**
  * Makes sure that the tools are there; quick when they are, safe to call from several processes at once.
@@ -35,12 +64,12 @@ export async function ensureTools(names: readonly ToolName[]): Promise<void> {
     if (names.includes('zookeeper')) await ensureJars('zookeeper');
     if (names.includes('cassandra')) await ensureJars('cassandra');
   };
-  const results = await Promise.allSettled([
-    debian(),
-    jars(),
-    names.includes('pulumi') ? ensurePulumi() : undefined,
-    names.includes('py') ? ensurePython() : undefined,
-  ]);
+  const go = async () => {
+    // One after the other too: each build takes all cores.
+    if (names.includes('pulumi')) await ensurePulumi();
+    await ensureProviders(names.flatMap((n) => (n in PROVIDERS ? PROVIDERS[n as keyof typeof PROVIDERS] : [])));
+  };
+  const results = await Promise.allSettled([debian(), jars(), go(), names.includes('py') ? ensurePython() : undefined]);
   const failures = results.filter((r) => r.status === 'rejected').map((r): unknown => r.reason);
   if (failures.length === 1) throw failures[0];
   if (failures.length > 1) throw new AggregateError(failures, failures.map(String).join('\n'));

@@ -15,6 +15,11 @@ export function jarsDir(name: 'zookeeper' | 'cassandra'): string {
 /** Our own build of `pulumi`, with its language host and the dynamic provider's starter beside it. */
 export const pulumiBinDir = join(toolsDir, 'bin');
 
+/** Pulumi's home, where its plugins lie: PULUMI_HOME, else the project's own. */
+export function pulumiHome(): string {
+  return process.env['PULUMI_HOME'] ?? join(repoRoot, '.nxnw', 'pulumi-home');
+}
+
 /** Python of the virtual environment with the clients that tests use. */
 export const pythonPath = join(toolsDir, 'py', 'bin', 'python');
 

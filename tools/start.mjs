@@ -1,6 +1,7 @@
 /**
  * What must happen before anything of this repository can run, in plain Node without packages:
  *   node tools/start.mjs [--tools zookeeper,ab,…|demo|all] [FILE ARGS…]
+ *   node tools/start.mjs --setup [zookeeper ab … demo providers]     (without a name: all)
  * installs node_modules when they differ from the lock file, compiles, brings the tools, runs FILE.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -112,14 +113,13 @@ async function main(argv) {
   if (args[0] === '--tools') {
     args.shift();
     wanted = (args.shift() ?? '').split(',').filter((n) => n !== '');
+  } else if (args[0] === '--setup') {
+    wanted = args.length > 1 ? args.slice(1) : ['all'];
+    args.length = 0;
   }
   await prepare({ strict: false });
-  const { ensureTools, TOOL_NAMES, DEMO_TOOLS } = await loadTools();
-  const sets = { all: TOOL_NAMES, demo: DEMO_TOOLS };
-  const names = wanted.flatMap((n) => sets[n] ?? [n]);
-  const unknown = names.filter((n) => !TOOL_NAMES.includes(n));
-  if (unknown.length > 0) throw new Error(`unknown tools: ${unknown.join(', ')}; there are: ${TOOL_NAMES.join(', ')}`);
-  await ensureTools(names);
+  const { ensureTools, toolsOf } = await loadTools();
+  await ensureTools(toolsOf(wanted));
   if (args.length === 0) return say('all there');
   const child = spawn(process.execPath, ['--enable-source-maps', ...args], { cwd: root, stdio: 'inherit' });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));

@@ -2,7 +2,7 @@
  * The test suites in the order they run, cheapest first. `timeoutMs` is for one test, `limitMs` for the whole suite:
  * a suite that does not end (a handle left open) is a failure, not a hang. `tools` are brought before it runs.
  * `beside`: only computes, so it runs beside the checks and the light suites. `alone`: loads the machine; nothing runs
- * beside it.
+ * beside it. `onDemand`: runs only when it is named.
  */
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -23,4 +23,12 @@ export const SUITES = [
   { name: 'provider', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['all'], alone: true },
   { name: 'fault', timeoutMs: 5 * MINUTE, limitMs: 30 * MINUTE, tools: ['all'], alone: true },
   { name: 'migration', timeoutMs: 15 * MINUTE, limitMs: 40 * MINUTE, tools: ['all'], alone: true },
+  {
+    name: 'providers-live',
+    timeoutMs: 3 * MINUTE,
+    limitMs: 20 * MINUTE,
+    tools: ['pulumi', 'sshd', 'providers'],
+    alone: true,
+    onDemand: true,
+  },
 ];

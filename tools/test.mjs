@@ -1,5 +1,6 @@
 /**
- * All checks and tests:  node tools/test.mjs [SUITE…]   (without a name: lint, types, format and every suite)
+ * All checks and tests:  node tools/test.mjs [SUITE…]   (without a name: lint, types, format and every suite
+ * that is not on demand)
  * Sets up what is missing, runs, and ends with `N passed, N failed`; exit code 0 only if something ran and nothing
  * failed.
  */
@@ -146,10 +147,10 @@ async function main(wanted) {
 
   const began = Date.now();
   const typed = await prepare({ strict: false });
-  const { ensureTools, TOOL_NAMES } = await loadTools();
-  const suites = SUITES.filter((s) => runs(s.name) && testFiles(s.name).length > 0);
-  const tools = new Set(suites.flatMap((s) => (s.tools.includes('all') ? TOOL_NAMES : s.tools)));
-  await ensureTools([...tools]);
+  const { ensureTools, toolsOf } = await loadTools();
+  const asked = (s) => (s.onDemand === true ? wanted.includes(s.name) : runs(s.name));
+  const suites = SUITES.filter((s) => asked(s) && testFiles(s.name).length > 0);
+  await ensureTools(toolsOf(suites.flatMap((s) => s.tools)));
   const results = [{ name: 'types', passes: typed ? 1 : 0, failures: typed ? 0 : 1, pending: 0, ms: 0 }];
   const beside = suites.filter((s) => s.beside).map((s) => held((out) => runSuite(s, out)));
   if (runs('lint')) {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { repoRoot } from '@nxnw/tools';
-import { majorMinor } from '@nxnw/tools/setup/pulumi';
+import { majorMinor } from '@nxnw/tools/setup/go';
 
 const run = promisify(execFile);
 

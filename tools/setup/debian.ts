@@ -1,3 +1,5 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { NxnwError } from '@nxnw/platform/errors';
 import { findProgram } from '../paths.js';
 import { hashOf, once } from './once.js';
@@ -13,9 +15,13 @@ export const DEBIAN_PACKAGES = {
   java: 'default-jre-headless',
   mvn: 'maven',
   python3: 'python3-venv',
+  sshd: 'openssh-server',
 } as const;
 
 export type DebianProgram = keyof typeof DEBIAN_PACKAGES;
+
+/** Debian's ssh server does not start while this file is there (README.Debian of openssh-server). */
+const NO_SSH_SERVICE = '/etc/ssh/sshd_not_to_be_run';
 
 const APT = ['-o', 'DPkg::Lock::Timeout=300', '-o', 'Dpkg::Use-Pty=0'];
 const UPDATE_MS = 5 * 60_000;
@@ -47,6 +53,11 @@ export async function ensurePrograms(programs: readonly DebianProgram[]): Promis
     if (process.getuid?.() !== 0) throw refuse(`it runs as user ${String(process.getuid?.())}, not as root`);
     say(`debian: installing ${packages.join(' ')}`);
     const env = { DEBIAN_FRONTEND: 'noninteractive' };
+    if (absent.includes('sshd') && !existsSync(NO_SSH_SERVICE)) {
+      say(`debian: the ssh server is for tests only; ${NO_SSH_SERVICE} keeps it from running as a service`);
+      mkdirSync(dirname(NO_SSH_SERVICE), { recursive: true });
+      writeFileSync(NO_SSH_SERVICE, '');
+    }
     const onFailure = `Run \`apt-get update && ${line}\` by hand and see why.`;
     await run(apt, [...APT, 'update'], { what: 'update the package lists', env, deadlineMs: UPDATE_MS, onFailure });
     await run(apt, [...APT, 'install', '-y', '--no-install-recommends', ...packages], {
