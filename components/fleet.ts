@@ -30,6 +30,14 @@ export interface FleetArgs {
   readonly after: readonly pulumi.Resource[];
 }
 
+/** A machine as a member of the platform. */
+export interface Member {
+  /** host:port of its agent, once it serves. */
+  readonly agent: pulumi.Output<string>;
+  /** Changes when the machine is made anew. */
+  readonly member: pulumi.Output<string>;
+}
+
 /** A cloud's machines, with the token that each was started with. */
 interface MadeCloud extends Pick<Cloud, 'servers' | 'edgeAddresses'> {
   readonly tokenOf: (m: Machine) => pulumi.Output<string>;
@@ -40,8 +48,8 @@ export class Fleet extends pulumi.ComponentResource {
   readonly authority: Authority;
   /** Speaks for the operator: the agents do what it says. */
   readonly operator: Certificate;
-  /** host:port of each machine's agent, once it serves. */
-  readonly agents: ReadonlyMap<string, pulumi.Output<string>>;
+  /** By the machine's name. */
+  readonly members: ReadonlyMap<string, Member>;
   /** Addresses at which clients reach the edges, in the edges' order. */
   readonly edgeAddresses: pulumi.Output<string[]>;
   private readonly certificateOptions: pulumi.CustomResourceOptions;
@@ -61,11 +69,11 @@ export class Fleet extends pulumi.ComponentResource {
     this.certificateOptions = { parent: this };
     this.operator = this.certificate('operator', 'operator', [], YEARS_2);
     if (args.cloud.local !== undefined && args.cloud.kind === 'local') {
-      this.agents = this.localMachines(args, args.cloud.local);
+      this.members = this.localMachines(args, args.cloud.local);
       this.edgeAddresses = pulumi.output(args.machines.filter((m) => m.group === 'edge').map((m) => m.host));
     } else {
       const cloud = this.cloudMachines(args);
-      this.agents = this.enrolled(args, cloud);
+      this.members = this.enrolled(args, cloud);
       this.edgeAddresses = cloud.edgeAddresses;
     }
     this.registerOutputs({});
@@ -87,8 +95,13 @@ export class Fleet extends pulumi.ComponentResource {
   }
 
   /** Machines of the local cloud are made with their keys. */
-  private localMachines(args: FleetArgs, local: LocalSettings): ReadonlyMap<string, pulumi.Output<string>> {
-    return new Map(args.machines.map((m) => [m.name, this.localMachine(m, args, local).agent]));
+  private localMachines(args: FleetArgs, local: LocalSettings): Fleet['members'] {
+    return new Map(
+      args.machines.map((m) => {
+        const { agent, made } = this.localMachine(m, args, local);
+        return [m.name, { agent, member: made }];
+      }),
+    );
   }
 
   /** Other machines make their keys themselves: they are started with a token by which they are enrolled. */
@@ -128,7 +141,7 @@ export class Fleet extends pulumi.ComponentResource {
     return { servers, edgeAddresses, tokenOf };
   }
 
-  private enrolled({ platformId, machines, cloud }: FleetArgs, made: MadeCloud): Fleet['agents'] {
+  private enrolled({ platformId, machines, cloud }: FleetArgs, made: MadeCloud): Fleet['members'] {
     const { authority } = this;
     return new Map(
       machines.map((m) => {
@@ -151,7 +164,7 @@ export class Fleet extends pulumi.ComponentResource {
           },
           { parent: this, dependsOn: [...server.ready] },
         );
-        return [m.name, enrolled.agent];
+        return [m.name, { agent: enrolled.agent, member: enrolled.fingerprint }];
       }),
     );
   }

@@ -2,7 +2,7 @@ import * as pulumi from '@pulumi/pulumi';
 import type { RoleSpecInput } from '@nxnw/platform/agent/spec';
 import { AppBundle } from '@nxnw/migration/resources/app-bundle';
 import { RoleSet } from '@nxnw/migration/resources/role-set';
-import type { Fleet } from './fleet.js';
+import type { Fleet, Member } from './fleet.js';
 import type { MachineGroup } from './clouds/settings.js';
 import { appRoles, planPlatform, topologyOf, type MachinePlan } from './plan/roles.js';
 import { seal, secretsOf } from './seal.js';
@@ -42,8 +42,8 @@ export class Roles extends pulumi.ComponentResource {
     this.registerOutputs({});
   }
 
-  private agentOf(fleet: Fleet, machine: string): pulumi.Output<string> {
-    const found = fleet.agents.get(machine);
+  private memberOf(fleet: Fleet, machine: string): Member {
+    const found = fleet.members.get(machine);
     if (found === undefined) throw new Error(`the fleet has no machine ${machine}`);
     return found;
   }
@@ -62,9 +62,10 @@ export class Roles extends pulumi.ComponentResource {
       const config = placedEdges(Object(sealed).config, fleet.edgeAddresses);
       return { ...Object(sealed), config, tls: coordinatorTls };
     });
+    const { agent, member } = this.memberOf(fleet, m.name);
     return new RoleSet(
       `${name}-${m.name}`,
-      { machine: m.name, agent: this.agentOf(fleet, m.name), operator: fleet.operator.tls, roles },
+      { machine: m.name, agent, member, operator: fleet.operator.tls, roles },
       { parent: this, dependsOn },
     );
   }
@@ -73,6 +74,7 @@ export class Roles extends pulumi.ComponentResource {
     const { source } = settings;
     const t = topologyOf(settings);
     const runs = source?.apps.find((a) => a.id === app.id)?.roles.map((r) => r.machine) ?? [];
+    const to = appRoles(t, settings, app).map((r) => this.memberOf(fleet, r.machine));
     const fromSource = source !== undefined && app.directory === '';
     return new AppBundle(
       `${name}-bundle-${app.id}`,
@@ -86,7 +88,8 @@ export class Roles extends pulumi.ComponentResource {
               tls: { ca: source.tls.ca, cert: source.tls.cert, key: pulumi.secret(source.tls.key) },
             }
           : null,
-        to: appRoles(t, settings, app).map((r) => this.agentOf(fleet, r.machine)),
+        to: to.map((m) => m.agent),
+        members: to.map((m) => m.member),
         operator: fleet.operator.tls,
       },
       { parent: this },

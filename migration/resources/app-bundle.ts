@@ -37,6 +37,8 @@ export interface AppBundleArgs {
   readonly from: pulumi.Input<{ agents: string[]; tls: TlsInput } | null>;
   /** Agents of the application's machines, host:port. */
   readonly to: pulumi.Input<pulumi.Input<string>[]>;
+  /** One for each of them, changed when the machine is made anew: then it gets the bundle again. */
+  readonly members: pulumi.Input<pulumi.Input<string>[]>;
   readonly operator: TlsInput;
 }
 

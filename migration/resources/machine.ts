@@ -10,7 +10,7 @@ const provider: pulumi.dynamic.ResourceProvider = {
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
     return guarded(async () => ({
       id: `machine/${inputs.platformId}/${inputs.machine}`,
-      outs: await engine.makeMachine(inputs),
+      outs: { ...(await engine.makeMachine(inputs)), made: new Date().toISOString() },
     }));
   },
   async read(id, props) {
@@ -26,10 +26,10 @@ const provider: pulumi.dynamic.ResourceProvider = {
     const engine: Engine = require('@nxnw/migration/resources/engines/machines');
     return { ...engine.machineDiffers(olds, news), deleteBeforeReplace: true };
   },
-  async update(_id, _olds, news) {
+  async update(_id, olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/machines');
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
-    return guarded(async () => ({ outs: await engine.makeMachine(news) }));
+    return guarded(async () => ({ outs: { ...(await engine.makeMachine(news)), made: olds.made ?? '' } }));
   },
   async delete(_id, props) {
     const engine: Engine = require('@nxnw/migration/resources/engines/machines');
@@ -55,6 +55,8 @@ export interface LocalMachineArgs {
 export class LocalMachine extends pulumi.dynamic.Resource {
   /** host:port of the agent, once it serves. */
   declare readonly agent: pulumi.Output<string>;
+  /** When it was made, ISO 8601; another time is another machine. */
+  declare readonly made: pulumi.Output<string>;
 
   constructor(name: string, args: LocalMachineArgs, opts: pulumi.CustomResourceOptions = {}) {
     super(
@@ -66,6 +68,7 @@ export class LocalMachine extends pulumi.dynamic.Resource {
         tls: pulumi.secret(args.tls),
         running: true,
         agent: undefined,
+        made: undefined,
       },
       opts,
       'nxnw',

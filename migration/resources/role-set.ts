@@ -47,6 +47,8 @@ export interface RoleSetArgs {
   readonly machine: pulumi.Input<string>;
   /** host:port of the machine's agent. */
   readonly agent: pulumi.Input<string>;
+  /** Changes when the machine is made anew: then its roles are applied again. */
+  readonly member: pulumi.Input<string>;
   readonly operator: TlsInput;
   /** Role specifications (platform/agent/spec), the machine's whole set; secrets inside are sealed. */
   readonly roles: pulumi.Input<unknown[]>;

@@ -5,6 +5,7 @@ import { AgentClient } from '@nxnw/platform/agent/api';
 import { destroyLocalMachine, stopLocalAgent } from '@nxnw/platform/agent/local';
 import { readAccess } from '@nxnw/migration/resources/engines/access';
 import { ensureTools } from '@nxnw/tools';
+import { until } from '../support/agents.js';
 import { TestStack } from './stack.js';
 
 const HOST = '127.30.2.11';
@@ -26,7 +27,7 @@ const machine = new LocalMachine('m', {
   tls: certificate('data-1', ['${HOST}']).tls, operator: operator.tls,
 });
 const roles = new RoleSet('roles', {
-  machine: 'data-1', agent: machine.agent, operator: operator.tls,
+  machine: 'data-1', agent: machine.agent, member: machine.made, operator: operator.tls,
   roles: [
     { kind: 'locks', id: 'locks', host: '${HOST}' },
     { kind: 'cache', id: 'cache', app: 'shop', host: '${HOST}', memoryMiB: ${String(memoryMiB)} },
@@ -104,6 +105,23 @@ describe('machines and roles by the real Pulumi', () => {
     const up = await stack.up();
     assert.equal(up.code, 0, up.text);
     assert.deepEqual(await pidsOf(), before);
+  });
+
+  it('a machine that was lost is made anew, with its roles', async () => {
+    const { operator } = readAccess(stack.dir, 'dev');
+    const client = new AgentClient(`${HOST}:7400`, operator);
+    await client.destroy();
+    client.close();
+    const dir = join(stack.dir, 'machine');
+    await until('the machine gone', 20_000, () => Promise.resolve(!existsSync(dir)));
+    assert.equal((await stack.refresh()).code, 0);
+    const up = await stack.up();
+    assert.equal(up.code, 0, up.text);
+    const { roles } = await agent((c) => c.status());
+    assert.deepEqual(
+      roles.map((r) => `${r.id} ${r.state}`),
+      ['locks healthy', 'cache healthy'],
+    );
   });
 
   it('the state holds no key in the clear and no code beyond the thin methods', () => {

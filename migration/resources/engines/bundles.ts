@@ -16,6 +16,8 @@ export interface BundleInputs {
   readonly from: { readonly agents: readonly string[]; readonly tls: Tls } | null;
   /** Agents of the machines that run the application, host:port. */
   readonly to: readonly string[];
+  /** One for each of them; changes when the machine is made anew. */
+  readonly members: readonly string[];
   readonly operator: Tls;
   readonly logUrn: string;
 }
@@ -65,5 +67,8 @@ async function fetchArchive(inputs: BundleInputs, log: Log): Promise<Buffer> {
 
 /** Where the bundle comes from is no difference: its digest is what it is. */
 export function bundleDiffers(old: BundleInputs, wanted: BundleInputs): boolean {
-  return canonical([old.app, old.digest, old.to]) !== canonical([wanted.app, wanted.digest, wanted.to]);
+  return (
+    canonical([old.app, old.digest, old.to, old.members]) !==
+    canonical([wanted.app, wanted.digest, wanted.to, wanted.members])
+  );
 }

@@ -12,6 +12,8 @@ export interface RoleSetInputs {
   readonly machine: string;
   /** host:port of the machine's agent. */
   readonly agent: string;
+  /** Changes when the machine is made anew: then it has nothing of this any more. */
+  readonly member: string;
   readonly operator: Tls;
   readonly roles: readonly RoleSpecInput[];
   /** Where progress is shown; no part of what is wanted. */
@@ -73,7 +75,7 @@ export function refuseHeld(machine: string, holds: readonly Hold[]): void {
 }
 
 export function rolesDiffer(old: RoleSetInputs, wanted: RoleSetInputs): boolean {
-  return canonical([old.agent, old.roles]) !== canonical([wanted.agent, wanted.roles]);
+  return canonical([old.agent, old.member, old.roles]) !== canonical([wanted.agent, wanted.member, wanted.roles]);
 }
 
 /** The inputs as the machine has them: roles that are not on it any more are left out. An agent that does not answer says nothing. */
