@@ -38,31 +38,36 @@ export class EnrollingPlatform {
     const dir = mkdtempSync(join(tmpdir(), `nxnw-${this.id}-${machine}-`));
     const told = { platformId: this.id, machine, host, port: 7400, token, ca: this.authority.cert };
     const made = new EnrollingMachine(this, dir, told);
-    made.tell();
     this.machines.push(made);
     return made;
   }
 
   /** Ends every agent and what it started, and removes the directories. */
   async destroy(): Promise<void> {
-    for (const m of this.machines) {
-      m.kill();
-      for (const p of markedProcesses(m.dir)) signal(p.pid, 'SIGKILL');
-      await until('the end of it all', 10_000, () => Promise.resolve(!m.isRunning && markedProcesses(m.dir).length === 0)); // prettier-ignore
-      rmSync(m.dir, { recursive: true, force: true });
-    }
+    for (const m of this.machines) await m.remove();
   }
 }
 
-export class EnrollingMachine {
+/** What `enrol.json` says. */
+export interface Told {
+  readonly platformId: string;
+  readonly machine: string;
+  readonly host: string;
+  readonly port: number;
+  readonly token: string;
+  readonly ca: string;
+}
+
+/** A machine as its user data leaves it: a directory with an `enrol.json`. */
+export class NewMachine {
   readonly target: string;
 
   constructor(
-    private readonly platform: EnrollingPlatform,
     readonly dir: string,
-    private readonly told: { machine: string; host: string; port: number; token: string },
+    protected readonly told: Told,
   ) {
     this.target = `${told.host}:${String(told.port)}`;
+    this.tell();
   }
 
   get token(): string {
@@ -105,6 +110,25 @@ export class EnrollingMachine {
       tls: { ca: string; cert: string; key: string };
     };
     return config.tls;
+  }
+
+  /** Ends the agent and what it started, and removes the directory. */
+  async remove(): Promise<void> {
+    this.kill();
+    for (const p of markedProcesses(this.dir)) signal(p.pid, 'SIGKILL');
+    const gone = () => Promise.resolve(!this.isRunning && markedProcesses(this.dir).length === 0);
+    await until('the end of it all', 10_000, gone);
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+export class EnrollingMachine extends NewMachine {
+  constructor(
+    private readonly platform: EnrollingPlatform,
+    dir: string,
+    told: Told,
+  ) {
+    super(dir, told);
   }
 
   /** What the engine is asked for. */
