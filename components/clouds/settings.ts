@@ -84,6 +84,14 @@ export interface LibvirtSettings extends VirtualSettings {
   readonly pool: string;
   /** Public ssh key for the machines; '' = none. */
   readonly sshKey: string;
+  /**
+   * How a network that is made leads out. `nat`: machines reach out, only the host reaches in. `route`: both ways,
+   * where the routers know the subnets. A change makes the network anew: machines are cut off until they are restarted.
+   * @default nat with one host, route with several
+   */
+  readonly forward?: 'nat' | 'route';
+  /** Kernel that the machines start with, paths on each host. @default the boot loader of the image */
+  readonly boot?: { readonly kernel: string; readonly initrd: string; readonly cmdline: string };
 }
 
 /** A machine that is there already. */

@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { hasCode } from '@nxnw/platform/errors';
 import { domainXml } from '@nxnw/migration/resources/engines/libvirt/domain-xml';
 import { findDomain, stateOf } from '@nxnw/migration/resources/engines/libvirt/domains';
@@ -69,7 +70,10 @@ describe("libvirt's test driver", () => {
     assert.equal(await stateOf(target, 'shop-blue-data-1'), 'absent');
     await assert.rejects(
       virsh(target, ['start', 'shop-blue-data-1']),
-      failsWith('LIBVIRT_NOT_FOUND', /machine data-1 of shop-blue: `virsh start` at test:\/\/\/default failed: .*refresh/),
+      failsWith(
+        'LIBVIRT_NOT_FOUND',
+        /machine data-1 of shop-blue: `virsh start` at test:\/\/\/default failed: .*refresh/,
+      ),
     );
   });
 
@@ -100,6 +104,7 @@ describe('hosts that cannot be used', () => {
 describe('a host with libvirt', function () {
   this.timeout(SLOW_MS);
   let lab: LibvirtLab;
+  let started = false;
   let inputs: DomainInputs;
   let network: NetworkInputs;
   const notes: string[] = [];
@@ -114,6 +119,7 @@ describe('a host with libvirt', function () {
       this.skip();
     }
     lab = await LibvirtLab.start();
+    started = true;
     const { uri } = lab;
     network = {
       uri,
@@ -148,7 +154,14 @@ describe('a host with libvirt', function () {
   });
 
   after(async () => {
-    if (whyNoLab() === null) await lab.destroy();
+    if (started) await lab.destroy();
+  });
+
+  it('emulates where the processor has neither svm nor vmx, though /dev/kvm may open', async () => {
+    const extensions = /^flags\s*:.*\b(svm|vmx)\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
+    const found = await virtualisationOf({ uri: lab.uri, resource: 'test' }, 'kvm', false);
+    assert.equal(found, extensions ? 'kvm' : 'qemu');
+    await assert.rejects(virtualisationOf({ uri: lab.uri, resource: 'test' }, 'xen', false), failsWith('LIBVIRT_UNSUITABLE', /kind xen/)); // prettier-ignore
   });
 
   it('gets a network that starts with it, once', async () => {

@@ -58,14 +58,31 @@ export class LibvirtLab {
 
   static async start(): Promise<LibvirtLab> {
     const lab = new LibvirtLab(mkdtempSync(join(tmpdir(), 'nxnw-lab-')));
-    for (const d of ['run', 'etc/qemu', 'etc/nwfilter', 'etc/storage', 'lib/qemu', 'lib/images', 'lib/dnsmasq', 'lib/network', 'log/qemu', 'cache/qemu'])
+    for (const d of [
+      'run',
+      'etc/qemu',
+      'etc/nwfilter',
+      'etc/storage',
+      'lib/qemu',
+      'lib/images',
+      'lib/dnsmasq',
+      'lib/network',
+      'log/qemu',
+      'cache/qemu',
+    ])
       mkdirSync(join(lab.dir, d), { recursive: true });
     writeFileSync(join(lab.dir, 'etc', 'qemu.conf'), QEMU_CONF);
     writeFileSync(
       join(lab.dir, 'etc', 'libvirtd.conf'),
       `auth_unix_ro = "none"\nauth_unix_rw = "none"\nunix_sock_rw_perms = "0700"\nlog_outputs = "3:file:${join(lab.dir, 'log', 'libvirtd.log')}"\n`,
     );
-    await lab.up();
+    try {
+      await lab.up();
+    } catch (e) {
+      lab.daemon?.kill('SIGKILL');
+      rmSync(lab.dir, { recursive: true, force: true });
+      throw e;
+    }
     return lab;
   }
 
@@ -120,7 +137,10 @@ export class LibvirtLab {
   }
 
   log(): string {
-    return readFileSync(join(this.dir, 'log', 'libvirtd.log'), 'utf8').split('\n').slice(-20).join('\n');
+    return readFileSync(join(this.dir, 'log', 'libvirtd.log'), 'utf8')
+      .split('\n')
+      .slice(-20)
+      .join('\n');
   }
 
   /** An empty disk in the host's folder of images; answers its path on the host. */

@@ -151,8 +151,7 @@ function card(s: DomainShape): XmlElement {
     el('mac', { address: s.mac }),
     el('source', { network: s.network }),
     !isXen(s) && el('model', { type: 'virtio' }),
-    s.filter !== '' &&
-      el('filterref', { filter: s.filter }, el('parameter', { name: 'IP', value: s.address })),
+    s.filter !== '' && el('filterref', { filter: s.filter }, el('parameter', { name: 'IP', value: s.address })),
   );
 }
 

@@ -32,7 +32,8 @@ const KNOWN: readonly Known[] = [
   },
   {
     code: 'NO_MEMORY_ON_HOST',
-    words: /cannot allocate memory|cannot set up guest memory|not enough (free )?memory|memory allocation failed|xc_dom_boot_mem_init|out of memory/i,
+    words:
+      /cannot allocate memory|cannot set up guest memory|not enough (free )?memory|memory allocation failed|xc_dom_boot_mem_init|out of memory/i,
     next: 'stop domains there, give the machines less memory, or list another host',
   },
   {
@@ -42,7 +43,8 @@ const KNOWN: readonly Known[] = [
   },
   {
     code: 'NO_POOL',
-    words: /storage pool not found|pool with (matching )?(name|uuid)|no storage pool|failed to get pool|storage pool .* is not active/i,
+    words:
+      /storage pool not found|pool with (matching )?(name|uuid)|no storage pool|failed to get pool|storage pool .* is not active/i,
     next: 'check `virsh pool-list --all` on the host and the setting `pool`',
   },
   {
@@ -57,7 +59,8 @@ const KNOWN: readonly Known[] = [
   },
   {
     code: 'LIBVIRT_NOT_FOUND',
-    words: /domain not found|failed to get (domain|vol|network|nwfilter)|(no|storage vol(ume)?).*(matching|not found)|filter not found|no nwfilter/i,
+    words:
+      /domain not found|failed to get (domain|vol|network|nwfilter)|(no|storage vol(ume)?).*(matching|not found)|filter not found|no nwfilter/i,
     next: '`pulumi refresh` brings the state up to what is there',
   },
   {
@@ -87,7 +90,10 @@ export function failureOf(target: Target, args: readonly string[], ended: Ended)
       fields,
       error,
     );
-  const said = stderr.replace(/^error: /gm, '').trim().replace(/\s*\n\s*/g, ': ');
+  const said = stderr
+    .replace(/^error: /gm, '')
+    .trim()
+    .replace(/\s*\n\s*/g, ': ');
   const known = KNOWN.find((k) => k.words.test(said));
   const what = `${resource}: \`virsh ${fields.command}\` at ${uri} failed: ${said === '' ? error.message : said}`;
   if (known === undefined)

@@ -71,6 +71,8 @@ export function filterXml(name: string, rules: readonly FilterRule[], uuid?: str
       ),
     ),
     rule('accept', 'in', ALLOW, el('icmp', { type: 8 })),
+    // "too large, fragment" and the like belong to a connection, but do not come from its other end
+    rule('accept', 'in', ALLOW, el('icmp', { type: 3, state: 'NONE' })),
     rule('accept', 'out', ALLOW, el('all')),
     rule('drop', 'inout', REFUSE, el('all')),
     rule('drop', 'inout', REFUSE, el('all-ipv6')),

@@ -151,10 +151,14 @@ async function makeRoot(target: Target, inputs: DomainInputs): Promise<void> {
   const image = await findImage(target, inputs.image);
   const name = rootVolume(nameOf(inputs));
   const bytes = Math.max(image.bytes, ROOT_BYTES);
-  if (inputs.kind === 'kvm')
-    return createVolume(target, inputs.pool, { name, bytes, format: 'qcow2', backing: image });
+  if (inputs.kind === 'kvm') return createVolume(target, inputs.pool, { name, bytes, format: 'qcow2', backing: image });
   const xml = renderXml(volumeXml({ name, bytes, format: 'raw' }));
-  await virshWithFile(target, xml, ['vol-create-from', inputs.pool, 'FILE', '--inputpool', image.pool, image.name], COPY_MS);
+  await virshWithFile(
+    target,
+    xml,
+    ['vol-create-from', inputs.pool, 'FILE', '--inputpool', image.pool, image.name],
+    COPY_MS,
+  );
 }
 
 async function volumeOf(target: Target, inputs: DomainInputs, name: string): Promise<Found> {

@@ -29,9 +29,14 @@ export function el(
   return { name, attributes: Object.fromEntries(given), children, text };
 }
 
-const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' };
+const ESCAPES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&apos;',
+};
 /** Characters that XML 1.0 cannot hold, however they are written. */
-// eslint-disable-next-line no-control-regex
 const IMPOSSIBLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g;
 
 function escape(value: string): string {
@@ -61,7 +66,8 @@ function unescape(value: string): string {
 }
 
 /** Comments, declarations and processing instructions; a tag; or text up to the next tag. */
-const TOKEN = /<!--[\s\S]*?-->|<[?!][^>]*>|<(\/?)([^\s/>]+)((?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*(\/?)>|([^<]+)/g;
+const TOKEN =
+  /<!--[\s\S]*?-->|<[?!][^>]*>|<(\/?)([^\s/>]+)((?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*(\/?)>|([^<]+)/g;
 const ATTRIBUTE = /([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')/g;
 
 interface Open {
@@ -107,7 +113,10 @@ export function parseXml(text: string): XmlElement {
 
 /** Descendants at a path of element names: `allAt(domain, 'devices', 'disk')`. */
 export function allAt(e: XmlElement, ...path: string[]): XmlElement[] {
-  return path.reduce<XmlElement[]>((found, name) => found.flatMap((f) => f.children.filter((c) => c.name === name)), [e]);
+  return path.reduce<XmlElement[]>(
+    (found, name) => found.flatMap((f) => f.children.filter((c) => c.name === name)),
+    [e],
+  );
 }
 
 /** The first of them, if any. */
