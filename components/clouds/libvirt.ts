@@ -16,8 +16,9 @@ export interface LibvirtCloudArgs extends CloudArgs<LibvirtSettings> {
  * Machines as domains of hosts with libvirt. On each host: a network (unless one is named), a filter for each group,
  * disks for data, domains. Adding a host, or changing their order, places machines anew.
  *
- * kvm: the filters let in what `flows` names and nothing else. Between machines of one bridge they need br_netfilter on
- * the host, with net.bridge.bridge-nf-call-iptables = 1; a machine sends from its own address only without it too.
+ * kvm: a connection that `flows` does not name cannot be established. The filters are libvirt's, by iptables, and need
+ * br_netfilter on each host with net.bridge.bridge-nf-call-iptables = 1; without it they only keep each machine to its
+ * own addresses.
  * xen: libvirt filters nothing there; the flows are for the firewall of the control domain or of the guests to keep.
  */
 export class LibvirtCloud extends pulumi.ComponentResource implements Cloud {

@@ -77,22 +77,6 @@ async function cloud(kind: 'kvm' | 'xen', over: Partial<LibvirtSettings> = {}, d
   return made;
 }
 
-before(async () => {
-  await pulumi.runtime.setMocks({
-    call: () => ({}),
-    newResource: (a) => {
-      if (a.type.startsWith(DYNAMIC)) made.push({ kind: a.type.slice(DYNAMIC.length), name: a.name, inputs: a.inputs as Record<string, unknown> }); // prettier-ignore
-      return { id: `${a.name}-id`, state: { ...a.inputs, uuid: `uuid of ${a.name}` } };
-    },
-  });
-});
-
-beforeEach(() => {
-  made = [];
-  options = new Map();
-  names = new Map();
-});
-
 const ofKind = (kind: string) => made.filter((m) => m.kind === kind).sort((a, b) => (a.name < b.name ? -1 : 1));
 const inputsOf = (name: string) => made.find((m) => m.name === name)?.inputs ?? {};
 const isSecret = (v: unknown) => typeof v === 'object' && v !== null && SECRET in v;
@@ -130,6 +114,23 @@ function sameAsSnapshot(name: string): void {
 }
 
 describe('a platform on hosts with libvirt', () => {
+  // Here and not at the file's top: other files of this process have mocks of their own.
+  before(async () => {
+    await pulumi.runtime.setMocks({
+      call: () => ({}),
+      newResource: (a) => {
+        if (a.type.startsWith(DYNAMIC)) made.push({ kind: a.type.slice(DYNAMIC.length), name: a.name, inputs: a.inputs as Record<string, unknown> }); // prettier-ignore
+        return { id: `${a.name}-id`, state: { ...a.inputs, uuid: `uuid of ${a.name}` } };
+      },
+    });
+  });
+
+  beforeEach(() => {
+    made = [];
+    options = new Map();
+    names = new Map();
+  });
+
   it('is planned as its snapshot says: one host with KVM', async () => {
     await cloud('kvm');
     sameAsSnapshot('libvirt-kvm');

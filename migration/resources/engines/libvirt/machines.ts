@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { NxnwError, hasCode } from '@nxnw/platform/errors';
+import { NxnwError, asError, hasCode } from '@nxnw/platform/errors';
 import { canonical } from '../canonical.js';
 import type { Log } from '../engine-log.js';
 import type { Difference } from '../machines.js';
@@ -142,7 +142,10 @@ async function undone(first: unknown, { uri, resource }: Target, inputs: DomainI
     await removeDisks(target, inputs);
     return first;
   } catch (later) {
-    return new AggregateError([first, later], `${String(first)}; and what was made of it could not be taken back: ${String(later)}`); // prettier-ignore
+    const both = new AggregateError([first, later]);
+    const { message } = asError(first);
+    const said = `${message}; and what was made of it could not be taken back: ${asError(later).message}`;
+    return first instanceof NxnwError ? new NxnwError(first.code, said, first.fields, both) : new Error(said, { cause: both }); // prettier-ignore
   }
 }
 
