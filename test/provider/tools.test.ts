@@ -54,6 +54,61 @@ describe('set-up', () => {
     assert.equal(await resolved(bin, join(dir, 'built')), join(built, 'pulumi'));
   });
 
+  describe('plugins of Pulumi', () => {
+    const file = (home: string, name: string) =>
+      join(home, 'plugins', name, `pulumi-resource-${name.split('-')[1] ?? ''}`);
+    function fakePlugin(home: string): string {
+      const path = file(home, 'resource-aws-v6.83.4');
+      mkdirSync(join(home, 'plugins', 'resource-aws-v6.83.4'), { recursive: true });
+      writeFileSync(path, 'ELF');
+      return path;
+    }
+    const ensure = (name: string, o: { home: string; user?: string }) =>
+      node(
+        `require('@nxnw/tools').ensureProviders(['${name}']).catch((e) => process.stdout.write(e.code + ' ' + e.message));`,
+        {
+          PATH: [oldGo(), process.env['PATH'] ?? ''].join(delimiter),
+          PULUMI_HOME: o.home,
+          HOME: o.user ?? dir,
+          NXNW_TOOLS: join(dir, 'plugins'),
+        },
+      );
+    function oldGo(): string {
+      const bin = join(dir, 'old-go');
+      mkdirSync(bin, { recursive: true });
+      writeFileSync(join(bin, 'go'), '#!/bin/sh\necho go version go1.20.1 linux/amd64\n', { mode: 0o755 });
+      return bin;
+    }
+
+    it('an official one is left alone, and one in the home of the user is used from there', async () => {
+      const official = fakePlugin(join(dir, 'official'));
+      assert.equal(await ensure('aws', { home: join(dir, 'official') }), '');
+      assert.equal(readFileSync(official, 'utf8'), 'ELF');
+      const users = fakePlugin(join(dir, 'user', '.pulumi'));
+      assert.equal(await ensure('aws', { home: join(dir, 'linked'), user: join(dir, 'user') }), '');
+      assert.match(
+        readFileSync(file(join(dir, 'linked'), 'resource-aws-v6.83.4'), 'utf8'),
+        new RegExp(`^exec '${users}'`, 'm'),
+      );
+    });
+
+    it('says what to install where there is neither the plugin nor a Go that is new enough', async () => {
+      const said = await ensure('openstack', { home: join(dir, 'none') });
+      assert.match(
+        said,
+        /^PROGRAM_MISSING there is no Pulumi plugin openstack 3\.15\.2, and no Go >= 1\.25 .*pulumi plugin install/,
+      );
+    });
+
+    it('that of command needs no build', async () => {
+      assert.equal(await ensure('command', { home: join(dir, 'command') }), '');
+      assert.match(
+        readFileSync(file(join(dir, 'command'), 'resource-command-v1.2.1'), 'utf8'),
+        /^exec 'node' '.*main\.js'/m,
+      );
+    });
+  });
+
   it('reads versions as programs print them', () => {
     assert.deepEqual(majorMinor('v3.245.0'), [3, 245]);
     assert.deepEqual(majorMinor('go version go1.26.8 linux/amd64'), [1, 26]);

@@ -50,10 +50,6 @@ function officialElsewhere(name: ProviderName): readonly string[] | undefined {
 async function ours(name: ProviderName): Promise<readonly string[]> {
   if (name === 'command') return ['node', join(repoRoot, 'tools', 'dist', 'providers', 'command', 'main.js')];
   await buildBridge(name);
-  if (name === 'aws' && terraformAws() === undefined)
-    say(
-      `aws-provider: before it can be used, let ${TERRAFORM_AWS_VARIABLE} name the executable of terraform-provider-aws v5.100.0, or put that into ${dirname(builtFile('aws'))} as ${TERRAFORM_AWS}`,
-    );
   return [builtFile(name)];
 }
 
@@ -101,6 +97,10 @@ async function buildBridge(name: 'aws' | 'openstack'): Promise<void> {
         onFailure: `Check that the Go module registry (\`go env GOPROXY\`) can be reached, or install ${official}.`,
       },
     );
+    if (name === 'aws' && terraformAws() === undefined)
+      say(
+        `aws-provider: before it can be used, let ${TERRAFORM_AWS_VARIABLE} name the executable of terraform-provider-aws v5.100.0, or put that into ${dirname(builtFile('aws'))} as ${TERRAFORM_AWS}`,
+      );
   });
 }
 
