@@ -89,7 +89,10 @@ export default tseslint.config(
     },
   },
   // Provider methods are serialised into state: they load the engine when they run.
-  { files: ['migration/resources/*.ts', 'components/clouds/index.ts'], rules: { '@typescript-eslint/no-require-imports': 'off' } },
+  {
+    files: ['migration/resources/*.ts', 'components/clouds/index.ts'],
+    rules: { '@typescript-eslint/no-require-imports': 'off' },
+  },
   // Programs talk to people on their terminal; services log.
   { files: ['cli/**', 'bench/**', 'tools/**', 'test/**', 'examples/**'], rules: { 'no-console': 'off' } },
 );

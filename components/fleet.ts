@@ -10,6 +10,7 @@ import type { Cloud } from './clouds/port.js';
 import type { CloudSettings, LocalSettings } from './clouds/settings.js';
 import { enrolFile, userData, type UserDataArgs } from './clouds/user-data.js';
 import type { Machine } from './plan/machines.js';
+import { reachedAt } from './plan/addresses.js';
 import { PORTS } from './plan/machines.js';
 import type { Flow } from './plan/traffic.js';
 
@@ -170,13 +171,14 @@ export class Fleet extends pulumi.ComponentResource {
   }
 
   private token(m: Machine, { platformId, cloud }: FleetArgs): EnrolmentToken {
+    const reached = reachedAt(cloud, m);
     return new EnrolmentToken(
       `${this.label}-token-${m.name}`,
       {
         platformId,
         machine: m.name,
         generation: generationOf(cloud, m.name),
-        agent: `${m.host}:${String(PORTS.agent)}`,
+        agent: reached === '' ? '' : `${reached}:${String(PORTS.agent)}`,
         authorityCert: this.authority.cert,
       },
       { parent: this },

@@ -34,8 +34,9 @@ export function compileCloud(config: StackConfig, platformId: string): CloudSett
     }
     case 'kvm':
     case 'xen': {
-      const { network, ...rest } = cloud[cloud.kind];
-      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(rest, diskGiB), ...given({ network }) } };
+      const { network, forward, boot, ...rest } = cloud[cloud.kind];
+      const options = { ...given({ network, forward }), ...(boot === undefined ? {} : { boot }) };
+      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(rest, diskGiB), ...options } };
     }
   }
 }

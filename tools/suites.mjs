@@ -31,4 +31,13 @@ export const SUITES = [
     alone: true,
     onDemand: true,
   },
+  {
+    name: 'hosts',
+    timeoutMs: 5 * MINUTE,
+    limitMs: 20 * MINUTE,
+    tools: ['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'sshd', 'command-provider'],
+    alone: true,
+    onDemand: true,
+  },
+  { name: 'libvirt', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['pulumi'], alone: true, onDemand: true },
 ];

@@ -6,6 +6,7 @@ import type { CloudSettings } from './settings.js';
 
 type Ec2 = typeof import('./ec2.js');
 type Hosts = typeof import('./hosts.js');
+type Libvirt = typeof import('./libvirt.js');
 type Openstack = typeof import('./openstack.js');
 
 /** Everything that any cloud may be asked for; each takes its own block of the settings. */
@@ -42,6 +43,12 @@ export function standUp(name: string, args: StandUpArgs, opts: pulumi.ComponentR
   if (cloud.kind === 'eucalyptus' && cloud.eucalyptus !== undefined) {
     const { EucalyptusCloud }: Ec2 = require('./ec2.js');
     return new EucalyptusCloud(name, { ...rest, settings: cloud.eucalyptus }, opts);
+  }
+  const { kind } = cloud;
+  const libvirt = kind === 'kvm' || kind === 'xen' ? cloud[kind] : undefined;
+  if ((kind === 'kvm' || kind === 'xen') && libvirt !== undefined) {
+    const { LibvirtCloud }: Libvirt = require('./libvirt.js');
+    return new LibvirtCloud(name, { ...rest, kind, settings: libvirt }, opts);
   }
   throw new NxnwError('BAD_CONFIG', `nxnw:cloud.kind: this release has no machines on "${cloud.kind}"`);
 }

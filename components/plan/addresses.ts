@@ -76,3 +76,15 @@ function inSubnets(subnets: readonly SubnetSettings[], group: MachineGroup, inde
     );
   return { host: ipv4(base + offset), site };
 }
+
+/**
+ * Address at which the operator reaches a machine's agent, where it is known before the machine is made; '' where the
+ * cloud gives the machine another one: a refresh cannot tell then that such a machine is lost, and `replace` makes it
+ * anew.
+ */
+export function reachedAt(cloud: CloudSettings, m: { readonly group: MachineGroup; readonly host: string }): string {
+  const ec2 = cloud.kind === 'ec2' || cloud.kind === 'eucalyptus' ? cloud[cloud.kind] : undefined;
+  if (ec2 !== undefined) return ec2.vpcId === undefined ? '' : m.host;
+  const floats = cloud.kind === 'openstack' && m.group === 'edge' && cloud.openstack?.externalNetwork !== '';
+  return floats ? '' : m.host;
+}

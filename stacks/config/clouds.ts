@@ -44,7 +44,7 @@ const virtual = {
   replace: z
     .record(machineName, z.int().min(1))
     .default({})
-    .describe('Data machines that may be replaced, each with a number that is raised for each replacement'),
+    .describe('Machines to make anew, data machines too: each with a number that is raised for each replacement'),
 };
 
 const perGroup = <T extends z.ZodType>(value: T, data: z.input<T>, app: z.input<T>, edge: z.input<T>) =>
@@ -100,6 +100,14 @@ const libvirt = (uri: string, pattern: RegExp) =>
     network: z.string().optional().describe('An existing libvirt network. Default: one is made on each host'),
     pool: z.string().min(1).default('nxnw').describe('Storage pool of the volumes; made where it is not there'),
     sshKey: z.string().default('').describe('A public key for the machines'),
+    forward: z
+      .enum(['nat', 'route'])
+      .optional()
+      .describe('How the network that is made reaches others. Default: nat with one host, route with several'),
+    boot: z
+      .strictObject({ kernel: z.string().min(1), initrd: z.string().min(1), cmdline: z.string().default('') })
+      .optional()
+      .describe("Kernel of the machines, paths on each host. Default: the image's boot loader"),
   });
 
 const hosts = z.strictObject({

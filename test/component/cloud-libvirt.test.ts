@@ -71,6 +71,7 @@ async function cloud(kind: 'kvm' | 'xen', over: Partial<LibvirtSettings> = {}, d
     flows: flowsOf(s),
     protect,
     userData: (m) => pulumi.secret(`#cloud-config for ${m.name}`),
+    enrolment: (m) => pulumi.secret(`enrolment of ${m.name}`),
   };
   const made = new LibvirtCloud('shop', args, { transformations: [record] });
   for (const server of made.servers.values()) await new Promise((ok) => server.serverId.apply(ok));
