@@ -15,6 +15,8 @@ import { type Ec2Scope, tagsOf } from './ec2-scope.js';
 const DEBIAN_OWNER = '136693071363';
 /** EC2 takes no more, before base64. */
 const USER_DATA_BYTES = 16_384;
+/** Size of a machine's own disk: Debian's images have 8 GiB, too few beside logs, bundles and the servers' programs. */
+const ROOT_GIB = 20;
 /** Name for the API; a machine with NVMe disks sees it as /dev/nvme1n1. */
 const STORE_DEVICE = '/dev/sdf';
 /** What a data machine keeps from its first day on. */
@@ -132,7 +134,9 @@ function makeInstance(
       ...(dialect.metadataOptions
         ? { metadataOptions: { httpEndpoint: 'enabled', httpTokens: 'required', httpPutResponseHopLimit: 1 } }
         : {}),
-      ...(dialect.encryptedGp3 ? { rootBlockDevice: { volumeType: 'gp3', encrypted: true, tags } } : {}),
+      ...(dialect.encryptedGp3
+        ? { rootBlockDevice: { volumeType: 'gp3', volumeSize: ROOT_GIB, encrypted: true, tags } }
+        : {}),
       tags: { ...tags, ...replacementTag(scope, m) },
     },
     // cloud-init reaches out in the machine's first minute
