@@ -129,7 +129,7 @@ const hosts = z.strictObject({
 
 export const cloud = z.strictObject({
   kind: z.enum(CLOUDS).default('local').describe('Where the machines are'),
-  appMachines: z.int().min(1).max(400).default(2).describe('Machines for applications and caches'),
+  appMachines: z.int().min(1).max(1000).default(2).describe('Machines for applications and caches'),
   local: local.prefault({}),
   ec2: z.strictObject(amazon).prefault({}),
   openstack: openstack.prefault({}),
