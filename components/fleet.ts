@@ -122,6 +122,7 @@ export class Fleet extends pulumi.ComponentResource {
             token,
             ca,
             dataDisk: m.group === 'data' ? 'own' : 'none',
+            ...packageOf(cloud),
           }),
         ),
       );
@@ -206,4 +207,9 @@ export class Fleet extends pulumi.ComponentResource {
 function generationOf(cloud: CloudSettings, machine: string): number {
   if (cloud.kind === 'local' || cloud.kind === 'hosts') return 1;
   return 1 + (cloud[cloud.kind]?.replace[machine] ?? 0);
+}
+
+function packageOf(cloud: CloudSettings): Pick<UserDataArgs, 'package'> {
+  const block = cloud.kind === 'local' || cloud.kind === 'hosts' ? undefined : cloud[cloud.kind];
+  return block?.package === undefined ? {} : { package: block.package };
 }

@@ -25,27 +25,34 @@ export function compileCloud(config: StackConfig, platformId: string): CloudSett
       };
     case 'ec2':
     case 'eucalyptus': {
-      const { vpcId, ...rest } = cloud[cloud.kind];
-      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(rest, diskGiB), ...given({ vpcId }) } };
+      const { vpcId, package: _, ...rest } = cloud[cloud.kind];
+      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...given({ vpcId }) } };
     }
     case 'openstack': {
-      const { networkId, ...rest } = cloud.openstack;
-      return { kind: 'openstack', openstack: { ...rest, ...virtual(rest, diskGiB), ...given({ networkId }) } };
+      const { networkId, package: _, ...rest } = cloud.openstack;
+      return { kind: 'openstack', openstack: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...given({ networkId }) } };
     }
     case 'kvm':
     case 'xen': {
-      const { network, forward, boot, ...rest } = cloud[cloud.kind];
+      const { network, forward, boot, package: _, ...rest } = cloud[cloud.kind];
       const options = { ...given({ network, forward }), ...(boot === undefined ? {} : { boot }) };
-      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(rest, diskGiB), ...options } };
+      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...options } };
     }
   }
 }
 
 function virtual(
-  { subnets, access, replace }: CloudConfig['openstack'] | CloudConfig['kvm'] | CloudConfig['ec2'],
+  { subnets, access, replace, package: release }: CloudConfig['openstack'] | CloudConfig['kvm'] | CloudConfig['ec2'],
   diskGiB: number,
 ): VirtualSettings {
-  return { subnets: subnets.map(({ id, ...s }) => ({ ...s, ...given({ id }) })), access, replace, diskGiB };
+  const optional = release === undefined ? {} : { package: release };
+  return {
+    subnets: subnets.map(({ id, ...s }) => ({ ...s, ...given({ id }) })),
+    access,
+    replace,
+    diskGiB,
+    ...optional,
+  };
 }
 
 /** Only what has a value: an optional setting that is not there is left out. */

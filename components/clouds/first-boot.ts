@@ -1,5 +1,9 @@
 /** Folder of the machine: its agent's, as `LocalMachine.directory` is on the local cloud. */
 export const MACHINE_DIR = '/var/lib/nxnw';
+/** Where the release lies, Node and all. */
+const RELEASE_DIR = '/opt/nxnw';
+/** Debian's part of what roles need, for an image that does not have it. */
+export const PACKAGES: readonly string[] = ['openjdk-17-jre-headless', 'memcached', 'haproxy'];
 /** File system of a machine's own disk. */
 export const DISK_LABEL = 'nxnw-data';
 
@@ -15,8 +19,8 @@ RequiresMountsFor=${MACHINE_DIR}/roles
 StartLimitIntervalSec=0
 
 [Service]
-Environment=NXNW_HOME=/opt/nxnw
-ExecStart=/usr/bin/node /opt/nxnw/platform/dist/agent/main.js --dir ${MACHINE_DIR}
+Environment=NXNW_HOME=${RELEASE_DIR}
+ExecStart=${RELEASE_DIR}/bin/node ${RELEASE_DIR}/platform/dist/agent/main.js --dir ${MACHINE_DIR}
 Restart=always
 RestartSec=1
 KillMode=process
@@ -44,7 +48,8 @@ with u.urlopen(sys.argv[1], timeout=60) as i, open(sys.argv[2], "wb") as o: shut
   done
   echo "$sha256  $archive" | sha256sum --check --status ||
     { echo "nxnw-first-boot: what $url gave has not the digest $sha256; nothing was installed" >&2; exit 1; }
-  tar --extract --file "$archive" --directory / --keep-directory-symlink --no-same-owner
+  mkdir -p ${RELEASE_DIR}
+  tar --extract --file "$archive" --directory ${RELEASE_DIR} --no-same-owner
   rm -f "$archive"
 fi
 [ "$disk" = none ] || /usr/local/sbin/nxnw-mount-disk

@@ -31,6 +31,8 @@ export interface VirtualSettings {
   readonly replace: Readonly<Record<string, number>>;
   /** GiB of each data machine's own disk for the store. */
   readonly diskGiB: number;
+  /** The release's archive and its SHA-256, for an image that does not have it. */
+  readonly package?: { readonly url: string; readonly sha256: string };
 }
 
 export interface LocalSettings {

@@ -1,9 +1,9 @@
 import { NxnwError } from '@nxnw/platform/errors';
 import { enrolFileSchema } from '@nxnw/platform/agent/identity';
 import type { EnrolFile } from '@nxnw/platform/agent/identity';
-import { FIRST_BOOT, MACHINE_DIR, MOUNT_DISK, SERVICE } from './first-boot.js';
+import { FIRST_BOOT, MACHINE_DIR, MOUNT_DISK, PACKAGES, SERVICE } from './first-boot.js';
 
-/** The release, for a stock image: a tar archive (any compression that tar knows) that is laid over `/`. */
+/** The release, for a stock image: the archive that `npm run release` builds. Its image's Debian packages come by apt. */
 export interface ReleasePackage {
   /** http or https. */
   readonly url: string;
@@ -64,7 +64,12 @@ export function userData(args: UserDataArgs): string {
     args.dataDisk ?? 'none',
     ...(args.package === undefined ? [] : [args.package.url, args.package.sha256]),
   ];
-  const text = `#cloud-config\nwrite_files:\n${files.join('')}runcmd:\n  - [${command.map(quoted).join(', ')}]\n`;
+  // Debian's own services of these programs must not run: roles are the agent's.
+  const packages =
+    args.package === undefined
+      ? ''
+      : `bootcmd:\n  - [systemctl, mask, memcached.service, haproxy.service]\npackage_update: true\npackages:\n${PACKAGES.map((p) => `  - ${quoted(p)}\n`).join('')}`;
+  const text = `#cloud-config\n${packages}write_files:\n${files.join('')}runcmd:\n  - [${command.map(quoted).join(', ')}]\n`;
   if (Buffer.byteLength(text) <= MOST_BYTES) return text;
   throw new NxnwError(
     'BAD_CONFIG',

@@ -41,6 +41,13 @@ const virtual = {
     })
     .prefault({})
     .describe('From where the platform is reached; everything else is closed'),
+  package: z
+    .strictObject({
+      url: z.url({ protocol: /^https?$/ }).describe('Where machines fetch the archive that `npm run release` builds'),
+      sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits'),
+    })
+    .optional()
+    .describe('For a stock Debian 12 image. Default: the image has the release'),
   replace: z
     .record(machineName, z.int().min(1))
     .default({})

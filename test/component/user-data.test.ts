@@ -15,6 +15,8 @@ import { newToken } from '@nxnw/platform/wire/enrolment';
 interface CloudConfig {
   readonly write_files: readonly { path: string; permissions: string; owner: string; content: string }[];
   readonly runcmd: readonly string[][];
+  readonly packages?: readonly string[];
+  readonly bootcmd?: readonly string[][];
 }
 
 const token = newToken();
@@ -57,7 +59,7 @@ describe('the user data of a machine', () => {
     const { write_files, runcmd } = config(userData({ ...args, ca }));
     const unit = write_files.find((f) => f.path.endsWith('/nxnw-agent.service'))?.content ?? '';
     const wanted = [
-      'ExecStart=/usr/bin/node /opt/nxnw/platform/dist/agent/main.js --dir /var/lib/nxnw',
+      'ExecStart=/opt/nxnw/bin/node /opt/nxnw/platform/dist/agent/main.js --dir /var/lib/nxnw',
       'Environment=NXNW_HOME=/opt/nxnw',
       'Restart=always',
       'KillMode=process',
@@ -68,8 +70,10 @@ describe('the user data of a machine', () => {
   });
 
   it('passes package and disk as they are given, quoted', () => {
-    const { runcmd } = config(userData({ ...args, ca, package: release, dataDisk: 'own' }));
+    const { runcmd, packages, bootcmd } = config(userData({ ...args, ca, package: release, dataDisk: 'own' }));
     assert.deepEqual(runcmd, [['/usr/local/sbin/nxnw-first-boot', 'own', release.url, release.sha256]]);
+    assert.deepEqual(packages, ['openjdk-17-jre-headless', 'memcached', 'haproxy']);
+    assert.deepEqual(bootcmd, [['systemctl', 'mask', 'memcached.service', 'haproxy.service']]);
   });
 
   it('has scripts that a shell can read', () => {
