@@ -40,7 +40,8 @@ export function giveAddresses(scope: Ec2Scope, edges: readonly MadeMachine[]): E
     const association = new EipAssociation(
       `${name}-${machine.name}-address-association`,
       { allocationId: address.id, instanceId: instance.id },
-      { ...options, dependsOn: [...site.routes] },
+      // an address is on one machine at a time
+      { ...options, deleteBeforeReplace: true, dependsOn: [...site.routes] },
     );
     return { edge: machine.name, address: address.publicIp, association };
   });
