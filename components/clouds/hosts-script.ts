@@ -23,8 +23,18 @@ export function quote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+/** Makes the folder that the release is copied into, for a user who is not root too. */
+export function folderScript(s: HostScript): string {
+  return `set -eu
+folder=${quote(s.releases)}
+mkdir -p "$folder" 2>/dev/null || { sudo -n mkdir -p "$folder" && sudo -n chown "$(id -u)" "$folder"; }
+[ -w "$folder" ] || sudo -n chown "$(id -u)" "$folder"
+`;
+}
+
 const prologue = (s: HostScript): string => `set -eu
 umask 022
+releases=${quote(s.releases)}
 machine=${quote(s.machine)}
 dir=${quote(s.directory)}
 release=${quote(`${s.releases}/${s.sha256}`)}
@@ -93,6 +103,6 @@ $sudo "$release/bin/node" "$release/platform/dist/agent/machine-main.js" remove 
   exit $code
 }
 $sudo rm -f "/etc/systemd/system/$unit.service"
-$sudo rm -rf "$dir"
+$sudo rm -rf "$dir" "$releases"
 `;
 }

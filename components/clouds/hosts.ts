@@ -1,7 +1,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import { remote, type types } from '@pulumi/command';
 import type { Machine } from '../plan/machines.js';
-import { installScript, removeScript, type HostScript } from './hosts-script.js';
+import { folderScript, installScript, removeScript, type HostScript } from './hosts-script.js';
 import type { Cloud, CloudArgs, Server } from './port.js';
 import type { HostSettings, HostsSettings } from './settings.js';
 
@@ -49,7 +49,7 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
     const options = { parent: this };
     const folder = new remote.Command(
       `${name}-${m.name}-folder`,
-      { connection, create: `mkdir -p '${script.releases}'`, triggers: [release.sha256] },
+      { connection, create: folderScript(script), triggers: [release.sha256] },
       options,
     );
     const copied = new remote.CopyToRemote(

@@ -117,6 +117,9 @@ describe('a platform on hosts that are there already', function () {
   it('leaves nothing of itself on the hosts when it goes', async () => {
     const gone = await stack.run(['destroy', '--yes', '--skip-preview', '--stack', 'dev'], home());
     assert.equal(gone.code, 0, gone.text);
-    for (const name of ['data-1', 'app-1', 'edge-1']) assert.ok(!existsSync(machine(name)), name);
+    for (const name of ['data-1', 'app-1', 'edge-1']) {
+      assert.ok(!existsSync(machine(name)), name);
+      assert.ok(!existsSync(machine(join('releases', name))), `the release of ${name}`);
+    }
   });
 });
