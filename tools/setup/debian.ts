@@ -16,6 +16,11 @@ export const DEBIAN_PACKAGES = {
   mvn: 'maven',
   python3: 'python3-venv',
   sshd: 'openssh-server',
+  mmdebstrap: 'mmdebstrap',
+  'mkfs.ext4': 'e2fsprogs',
+  'qemu-img': 'qemu-utils',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  genisoimage: 'genisoimage',
 } as const;
 
 export type DebianProgram = keyof typeof DEBIAN_PACKAGES;
