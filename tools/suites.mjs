@@ -40,4 +40,12 @@ export const SUITES = [
     onDemand: true,
   },
   { name: 'libvirt', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['pulumi'], alone: true, onDemand: true },
+  {
+    name: 'image',
+    timeoutMs: 15 * MINUTE,
+    limitMs: 40 * MINUTE,
+    tools: ['zookeeper', 'cassandra'],
+    alone: true,
+    onDemand: true,
+  },
 ];

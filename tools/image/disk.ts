@@ -84,6 +84,10 @@ export async function makeQcow2(raw: string, qcow2: string): Promise<void> {
 
 /** Copies kernel and initrd out of the root, for hosts that start machines with them. */
 export function copyKernel(root: string, dir: string): void {
-  for (const [link, name] of [['vmlinuz', 'vmlinuz'], ['initrd.img', 'initrd.img']] as const) // prettier-ignore
+  for (const [link, name] of [
+    ['vmlinuz', 'vmlinuz'],
+    ['initrd.img', 'initrd.img'],
+  ] as const)
+    // prettier-ignore
     copyFileSync(join(root, relative(realpathSync(root), realpathSync(join(root, link)))), join(dir, name));
 }
