@@ -30,7 +30,7 @@ async function freePort(): Promise<number> {
 }
 
 /**
- * The image, its user data and enrolment together, on a machine that QEMU emulates. Takes two minutes, and two more where
+ * The image, its user data and enrolment together, on a machine that QEMU emulates. Takes three minutes, and two more where
  * the image is not built yet; that needs root and a mirror of Debian.
  */
 describe('the machine image', function () {
@@ -42,7 +42,7 @@ describe('the machine image', function () {
   const path = (name: string): string => join(imageDir(), name);
 
   before(async () => {
-    await ensurePrograms(['qemu-system-x86_64', 'qemu-img', 'genisoimage']);
+    await ensurePrograms(['mmdebstrap', 'qemu-system-x86_64', 'qemu-img', 'genisoimage']);
     image = await ensureImage();
     dir = mkdtempSync(join(tmpdir(), 'nxnw-image-'));
   });
@@ -126,7 +126,6 @@ describe('the machine image', function () {
     const status = await agent.status();
     assert.deepEqual([status.platformId, status.machine, status.roles], [PLATFORM, 'data-1', []]);
     await until('the end of the first boot', 60_000, () => Promise.resolve(/nxnw-first-boot: done/.test(booted.console()))); // prettier-ignore
-    assert.match(booted.console(), /BIOS|Linux version/);
   });
 
   it('runs roles with what the image brings: Java and memcached', async () => {
