@@ -26,11 +26,17 @@ export function compileCloud(config: StackConfig, platformId: string): CloudSett
     case 'ec2':
     case 'eucalyptus': {
       const { vpcId, package: _, ...rest } = cloud[cloud.kind];
-      return { kind: cloud.kind, [cloud.kind]: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...given({ vpcId }) } };
+      return {
+        kind: cloud.kind,
+        [cloud.kind]: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...given({ vpcId }) },
+      };
     }
     case 'openstack': {
       const { networkId, package: _, ...rest } = cloud.openstack;
-      return { kind: 'openstack', openstack: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...given({ networkId }) } };
+      return {
+        kind: 'openstack',
+        openstack: { ...rest, ...virtual(cloud[cloud.kind], diskGiB), ...given({ networkId }) },
+      };
     }
     case 'kvm':
     case 'xen': {
