@@ -1,4 +1,4 @@
-import type { MachineGroup } from './settings.js';
+import type { HostsSettings, MachineGroup } from './settings.js';
 
 /** Programs that a group's roles need, and the Debian packages that have them. */
 const PROGRAMS: Readonly<Record<MachineGroup, Readonly<Record<string, string>>>> = {
@@ -7,7 +7,13 @@ const PROGRAMS: Readonly<Record<MachineGroup, Readonly<Record<string, string>>>>
   edge: { haproxy: 'haproxy' },
 };
 
+/** A platform's own folder on its hosts: several platforms may share a host. */
+export function hostFolder({ directory }: HostsSettings, platformId: string): string {
+  return `${directory}/${platformId}`;
+}
+
 export interface HostScript {
+  readonly platformId: string;
   readonly machine: string;
   readonly group: MachineGroup;
   /** Folder of the machine's agent. */
@@ -39,7 +45,7 @@ machine=${quote(s.machine)}
 dir=${quote(s.directory)}
 release=${quote(`${s.releases}/${s.sha256}`)}
 sha256=${quote(s.sha256)}
-unit="nxnw-agent-$machine"
+unit=${quote(`nxnw-agent-${s.platformId}-${s.machine}`)}
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 `;

@@ -1,7 +1,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import { remote, type types } from '@pulumi/command';
 import type { Machine } from '../plan/machines.js';
-import { folderScript, installScript, removeScript, type HostScript } from './hosts-script.js';
+import { folderScript, hostFolder, installScript, removeScript, type HostScript } from './hosts-script.js';
 import type { Cloud, CloudArgs, Server } from './port.js';
 import type { HostSettings, HostsSettings } from './settings.js';
 
@@ -34,16 +34,17 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
   }
 
   private server(name: string, m: Machine, args: HostsCloudArgs): Server {
-    const { settings, release } = args;
+    const { settings, release, platformId } = args;
     const host = settings.hosts[m.site];
     if (host === undefined) throw new Error(`the plan knows the host of ${m.name}`);
     const connection = connectionOf(settings, host);
-    const releases = `${settings.directory}/releases`;
+    const directory = hostFolder(settings, platformId);
     const script: HostScript = {
+      platformId,
       machine: m.name,
       group: m.group,
-      directory: `${settings.directory}/${m.name}`,
-      releases: `${releases}/${m.name}`,
+      directory: `${directory}/${m.name}`,
+      releases: `${directory}/releases/${m.name}`,
       sha256: release.sha256,
     };
     const options = { parent: this };

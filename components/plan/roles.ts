@@ -3,6 +3,8 @@ import type { z } from 'zod';
 import type { coordinatorSettingsSchema } from '@nxnw/migration/coordinator/config';
 import { homeDir } from '@nxnw/platform/agent/home';
 import type { Endpoint, RoleSpecInput } from '@nxnw/platform/agent/spec';
+import { MACHINE_DIR } from '../clouds/first-boot.js';
+import { hostFolder } from '../clouds/hosts-script.js';
 import type { AppSettings, PlatformSettings } from '../settings.js';
 import { DOOR_STRIDE, inGroup, instancePort, machinesOf, PORTS, type Machine } from './machines.js';
 
@@ -22,8 +24,6 @@ export interface DatastoreProcess {
 }
 
 const LOOPBACK = '127.0.0.1';
-/** Where the image keeps a machine's state. */
-export const MACHINE_DIR = '/var/lib/nxnw';
 const at = (host: string, port: number): Endpoint => ({ host, port });
 export const show = (e: Endpoint): string => `${e.host}:${String(e.port)}`;
 
@@ -140,7 +140,9 @@ function outwardRelay(s: PlatformSettings, t: Topology, app: AppSettings, m: Mac
 export function machineDir(s: PlatformSettings, m: Machine): string {
   const { cloud } = s;
   if (cloud.local !== undefined && cloud.kind === 'local') return resolve(homeDir(), cloud.local.directory, m.name);
-  return cloud.kind === 'hosts' && cloud.hosts !== undefined ? join(cloud.hosts.directory, m.name) : MACHINE_DIR;
+  return cloud.kind === 'hosts' && cloud.hosts !== undefined
+    ? join(hostFolder(cloud.hosts, s.platformId), m.name)
+    : MACHINE_DIR;
 }
 
 /** What every machine shall run. Pure: the same settings give the same specifications. */

@@ -131,7 +131,7 @@ const hosts = z.strictObject({
   user: z.string().min(1).default('root').describe('May use sudo without a password, or is root'),
   port: z.int().min(1).max(65535).default(22),
   privateKey: z.string().default('').describe('PEM, set it as a secret'),
-  directory: z.string().startsWith('/').default('/var/lib/nxnw').describe("The platform's folder on each host"),
+  directory: z.string().startsWith('/').default('/var/lib/nxnw').describe('Holds a folder for each platform on a host'),
 });
 
 export const cloud = z.strictObject({

@@ -69,7 +69,7 @@ describe('a platform on hosts that are there already', function () {
     writeFileSync(join(stack.dir, 'Pulumi.dev.yaml'), stringify({ encryptionsalt: salt, config }));
   }
 
-  const machine = (name: string): string => join(lab.dir, 'nxnw', name);
+  const machine = (name: string): string => join(lab.dir, 'nxnw', 'shop-dev', name);
 
   it('names a host that does not let the operator in, and goes on from there when it does', async () => {
     configure({ user: 'nobody-here' });

@@ -9,6 +9,7 @@ import {
 } from '@nxnw/components/clouds/hosts-script';
 
 const script = (group: HostScript['group']): HostScript => ({
+  platformId: 'shop-blue',
   machine: `${group}-1`,
   group,
   directory: "/srv/it's here/$HOME/data-1",
