@@ -37,7 +37,20 @@ export async function pulumi(command: string, stack: string, args: readonly stri
     if (made.code !== 0) return 1;
     run = await start(full, env, changes);
   }
+  if (run.code !== 0) for (const line of missingPlugins(run.text)) process.stderr.write(`nxnw: ${line}\n`);
   return run.code === 0 ? 0 : exitCodeOfMarkers(markersIn(run.text), 1);
+}
+
+/** What to do about each plugin that the engine says is missing. */
+export function missingPlugins(text: string): string[] {
+  const found = text.matchAll(
+    /no resource plugin 'pulumi-resource-([a-z-]+)' found in the workspace at version v([\w.-]+)/g,
+  );
+  const lines = [...found].map(
+    ([, name = '', version = '']) =>
+      `the cloud needs Pulumi's plugin ${name} ${version}: \`pulumi plugin install resource ${name} v${version}\` where the internet can be reached, \`npm run setup -- ${name}-provider\` elsewhere; then run this again`,
+  );
+  return [...new Set(lines)];
 }
 
 /** The secret value of one stack output, as text. */

@@ -24,10 +24,10 @@ async function program(): Promise<Record<string, unknown>> {
   const source = await readSource(config.migrateFrom);
   const root = homeDir();
   const settings = compileSettings(config, stack, root, source?.bundle);
-  const release = readRelease(root);
   const platform = new Platform('platform', {
     ...settings,
-    ...(release === undefined ? {} : { release }),
+    // before anything is made: the other clouds' machines have it from their image
+    ...(config.cloud.kind === 'hosts' ? { release: readRelease(root) } : {}),
     stack,
     accessPath: accessPath(resolve(root), stack),
     protect: config.platform.protect ?? config.cloud.kind !== 'local',

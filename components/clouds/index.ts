@@ -23,11 +23,7 @@ export interface StandUpArgs extends Omit<CloudArgs<unknown>, 'settings'> {
 export function standUp(name: string, args: StandUpArgs, opts: pulumi.ComponentResourceOptions): Cloud {
   const { cloud, release, ...rest } = args;
   if (cloud.kind === 'hosts' && cloud.hosts !== undefined) {
-    if (release === undefined)
-      throw new NxnwError(
-        'NO_RELEASE',
-        'machines reached by ssh get the release of this checkout, and none is built; run `npm run release` and then `nxnw up` again',
-      );
+    if (release === undefined) throw new Error('machines reached by ssh are given a release');
     const { HostsCloud }: Hosts = require('./hosts.js');
     const hosts: HostsCloudArgs = { ...rest, settings: cloud.hosts, release };
     return new HostsCloud(name, hosts, opts);
