@@ -87,6 +87,10 @@ describe('the configuration', () => {
       [{ cloud: { kind: 'hosts' } }, /hosts\.hosts: list the machines/],
       [{ cloud: { kind: 'ec2', ec2: { vpcId: 'vpc-1' } } }, /subnets\[0\]\.id: with an existing VPC/],
       [{ cloud: { kind: 'kvm', kvm: { hosts: ['xen:///'] } } }, /must be a libvirt URI such as qemu/],
+      [
+        { cloud: { kind: 'xen', xen: { subnets: [{ cidr: '10.0.0.1/24' }] } } },
+        /nxnw:cloud\.xen\.subnets\[0\]\.cidr: must be the address of an IPv4 network/,
+      ],
       [{ locks: { nodes: 2 } }, /must be odd/],
       [{ datastore: { shards: 6 } }, /power of two/],
       [{ dns: { driver: 'route53', zone: 'a.test', name: 'x.a.test' } }, /needs this block/],
