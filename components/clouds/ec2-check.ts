@@ -1,34 +1,14 @@
 import type { Region } from '@pulumi/aws';
 import { NxnwError } from '@nxnw/platform/errors';
 import type { Machine } from '../plan/machines.js';
+import { inside, overlap, rangeOf } from '../plan/ranges.js';
 import type { Ec2Dialect } from './ec2-dialect.js';
 import type { AccessSettings, Ec2Settings } from './settings.js';
 
-interface Range {
-  readonly first: number;
-  readonly size: number;
-  readonly bits: number;
-}
-
-/** EC2 keeps the first four addresses of a subnet; the plan gives the second of a /27 to a machine, the fifth of a /26. */
+/** A /27 has room for eight data machines only, clear of the four addresses that EC2 keeps: too small to grow in. */
 const LARGEST_BITS = 26;
 /** GiB of the largest gp3 volume. */
 const LARGEST_DISK_GIB = 16_384;
-
-/** An IPv4 network, or undefined for what is none or has bits set beyond its prefix. */
-function rangeOf(cidr: string): Range | undefined {
-  const [, a = '', b = '', c = '', d = '', prefix = ''] =
-    /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(cidr) ?? [];
-  const bytes = [a, b, c, d].map(Number);
-  const bits = Number(prefix);
-  if (prefix === '' || bits > 32 || bytes.some((x) => x > 255)) return undefined;
-  const first = bytes.reduce((sum, x) => sum * 256 + x, 0);
-  const size = 2 ** (32 - bits);
-  return first % size === 0 ? { first, size, bits } : undefined;
-}
-
-const overlap = (a: Range, b: Range) => a.first < b.first + b.size && b.first < a.first + a.size;
-const inside = (a: Range, b: Range) => a.first >= b.first && a.first + a.size <= b.first + b.size;
 
 /** The provider's type lists the regions of its day; every name of the right form is let through. */
 export function isRegion(text: string): text is Region {

@@ -3,7 +3,7 @@ import type { FilterRule } from '@nxnw/migration/resources/engines/libvirt/filte
 import type { SubnetShape } from '@nxnw/migration/resources/engines/libvirt/network-xml';
 import { NxnwError } from '@nxnw/platform/errors';
 import { checkUri } from '@nxnw/migration/resources/engines/libvirt/virsh';
-import { ipv4, parseCidr } from '../plan/addresses.js';
+import { ipv4, parseCidr } from '../plan/ranges.js';
 import { inGroup, type Machine } from '../plan/machines.js';
 import type { Flow } from '../plan/traffic.js';
 import type { AccessSettings, LibvirtSettings, MachineGroup } from './settings.js';

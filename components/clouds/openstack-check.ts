@@ -1,5 +1,5 @@
 import { NxnwError } from '@nxnw/platform/errors';
-import { parseCidr } from '../plan/addresses.js';
+import { overlap, parseCidr, rangeOf } from '../plan/ranges.js';
 import { GROUPS } from './openstack-fence.js';
 import { poolOf } from './openstack-network.js';
 import type { CloudArgs } from './port.js';
@@ -62,7 +62,7 @@ function subnets({ networkId, subnets: list }: OpenstackSettings): Faults {
     (a, i) =>
     spans
       .slice(0, i)
-      .filter((b) => a.base < b.base + b.size && b.base < a.base + a.size)
+      .filter((b) => overlap(a, b))
       .map((b) => `${at(`subnets[${String(i)}].cidr`)}: overlaps with another subnet (given: "${a.cidr}" and "${b.cidr}"); give networks apart from each other`), // prettier-ignore
   );
   return [...faults, ...overlaps];
@@ -76,19 +76,11 @@ function sites({ settings, machines }: CloudArgs<OpenstackSettings>): Faults {
     : [`${at('subnets')}: machine ${lost.name} stands in subnet ${String(lost.site + 1)}, and there are ${String(most)}; list more of them`]; // prettier-ignore
 }
 
-/** Whether the text is an IPv4 network without a bit beyond its mask: Neutron would take others for what they are not. */
-function isCidr(text: string): boolean {
-  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(text)?.slice(1).map(Number) ?? [];
-  const [a = 256, b = 256, c = 256, d = 256, bits = 33] = parts;
-  if ([a, b, c, d].some((x) => x > 255) || bits > 32) return false;
-  return (((a * 256 + b) * 256 + c) * 256 + d) % 2 ** (32 - bits) === 0;
-}
-
 function access(given: AccessSettings): Faults {
   return SPEAKERS.flatMap((who) =>
     given[who].flatMap((cidr, i) => {
       const path = at(`access.${who}[${String(i)}]`);
-      if (!isCidr(cidr))
+      if (rangeOf(cidr) === undefined)
         return [`${path}: must be an IPv4 network as 203.0.113.0/24, no bit set beyond its mask (given: "${cidr}"); write a single address with /32`]; // prettier-ignore
       if (who !== 'clients' && cidr.endsWith('/0'))
         return [`${path}: must not be the whole internet (given: "${cidr}"), which only clients may be; list the networks that the ${who} come from`]; // prettier-ignore

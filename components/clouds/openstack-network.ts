@@ -4,7 +4,7 @@ import { Network } from '@pulumi/openstack/networking/network';
 import { Router } from '@pulumi/openstack/networking/router';
 import { RouterInterface } from '@pulumi/openstack/networking/routerInterface';
 import { Subnet } from '@pulumi/openstack/networking/subnet';
-import { ipv4, parseCidr } from '../plan/addresses.js';
+import { ipv4, parseCidr } from '../plan/ranges.js';
 import { tagsOf, type Scope } from './openstack-scope.js';
 import type { OpenstackSettings } from './settings.js';
 

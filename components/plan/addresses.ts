@@ -1,5 +1,6 @@
 import { NxnwError } from '@nxnw/platform/errors';
 import type { CloudSettings, MachineGroup, SubnetSettings, VirtualSettings } from '../clouds/settings.js';
+import { ipv4, parseCidr } from './ranges.js';
 
 /** Where machine `index` of a group stands. */
 export interface Place {
@@ -16,23 +17,6 @@ const SUBNET_END: Readonly<Record<MachineGroup, number>> = { data: 3 / 8, app: 7
 
 /** First addresses of a subnet that clouds keep for themselves. */
 const RESERVED = 4;
-
-const CIDR = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/;
-
-/** First address and size of an IPv4 network. Throws BAD_CONFIG for what is none, or is larger than /16 or smaller than /27. */
-export function parseCidr(cidr: string): { readonly base: number; readonly size: number; readonly bits: number } {
-  const parts = (CIDR.exec(cidr) ?? []).slice(1).map(Number);
-  const [a = 256, b = 256, c = 256, d = 256, bits = 0] = parts;
-  const base = ((a * 256 + b) * 256 + c) * 256 + d;
-  const size = 2 ** (32 - bits);
-  if (parts.length !== 5 || [a, b, c, d].some((x) => x > 255) || bits < 16 || bits > 27 || base % size !== 0)
-    throw new NxnwError('BAD_CONFIG', `"${cidr}" is not the address of an IPv4 network from /16 to /27`, { cidr });
-  return { base, size, bits };
-}
-
-export function ipv4(n: number): string {
-  return [24, 16, 8, 0].map((shift) => Math.floor(n / 2 ** shift) % 256).join('.');
-}
 
 /**
  * The place of each machine, from its group and number alone, so that a platform that grows keeps the addresses it has.

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseCidr } from '@nxnw/components/plan/addresses';
+import { rangeOf } from '@nxnw/components/plan/ranges';
 import { NxnwError } from '@nxnw/platform/errors';
 import { configSchema, type StackConfig } from './schema.js';
 import { nearest } from './nearest.js';
@@ -69,15 +69,6 @@ function faultsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
   return [`${show(issue.path)}: ${what}${given(issue, value)}${hint}`];
 }
 
-function isNetwork(cidr: string): boolean {
-  try {
-    parseCidr(cidr);
-    return true;
-  } catch {
-    return false; // the caller says where it stands
-  }
-}
-
 /** What the cloud's block must have. */
 function cloudFaults(c: StackConfig): string[] {
   const { kind } = c.cloud;
@@ -102,7 +93,8 @@ function cloudFaults(c: StackConfig): string[] {
     });
   if (kind !== 'local' && kind !== 'hosts')
     c.cloud[kind].subnets.forEach(({ cidr }, i) => {
-      if (!isNetwork(cidr))
+      const bits = rangeOf(cidr)?.bits ?? 0;
+      if (bits < 16 || bits > 27)
         faults.push(
           `nxnw:cloud.${kind}.subnets[${String(i)}].cidr: must be the address of an IPv4 network from /16 to /27, such as 10.77.0.0/24 (given: "${cidr}")`,
         );

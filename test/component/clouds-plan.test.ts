@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { CloudSettings, PlatformSettings, VirtualSettings } from '@nxnw/components';
-import { ipv4, parseCidr, placeOf } from '@nxnw/components/plan/addresses';
+import { placeOf } from '@nxnw/components/plan/addresses';
+import { ipv4, parseCidr } from '@nxnw/components/plan/ranges';
 import { planPlatform } from '@nxnw/components/plan/roles';
 import { flowsOf } from '@nxnw/components/plan/traffic';
 import { NxnwError } from '@nxnw/platform/errors';

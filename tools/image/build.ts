@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'; // prettier-ignore
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'; // prettier-ignore
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { NxnwError } from '@nxnw/platform/errors';
 import { z } from 'zod';
 import { repoRoot } from '../paths.js';
-import { ensureRelease, releaseDir } from '../release/build.js';
+import { ensureRelease, releaseDir, sha256Of } from '../release/build.js';
 import { ensurePrograms } from '../setup/debian.js';
 import { say } from '../setup/run.js';
 import { imageBom } from './bom.js';
@@ -38,12 +37,6 @@ function builtImage(dir: string): Image | undefined {
 }
 
 const filesOf = ({ raw, qcow2, kernel, initrd, packages, bom }: Image) => [raw, qcow2, kernel, initrd, packages, bom];
-
-async function sha256Of(file: string): Promise<string> {
-  const h = createHash('sha256');
-  await pipeline(createReadStream(file), h);
-  return h.digest('hex');
-}
 
 export interface ImageOptions {
   /** @default .nxnw/image */
@@ -105,7 +98,9 @@ async function make(dir: string, release: { version: string; archive: string }, 
     writeFileSync(join(stage, image.packages), lines.join(''));
     const bomOfRelease = readFileSync(join(releaseDir(), 'bom.json'), 'utf8');
     writeFileSync(join(stage, image.bom), imageBom({ version, packages, release: bomOfRelease }));
-    const sums = await Promise.all(filesOf(image).map(async (f) => `${await sha256Of(join(stage, f))}  ${f}\n`));
+    const sums = await Promise.all(
+      filesOf(image).map(async (f) => `${(await sha256Of(join(stage, f))).sha256}  ${f}\n`),
+    );
     // the description goes first and comes last: with it, all files are of one build
     rmSync(join(dir, 'image.json'), { force: true });
     for (const f of filesOf(image)) renameSync(join(stage, f), join(dir, f));

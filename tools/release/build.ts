@@ -57,7 +57,8 @@ function digestInputs(): string {
   return h.digest('hex');
 }
 
-async function sha256Of(file: string): Promise<{ sha256: string; bytes: number }> {
+/** Digest (hex) and size of a file. */
+export async function sha256Of(file: string): Promise<{ sha256: string; bytes: number }> {
   const h = createHash('sha256');
   let bytes = 0;
   await pipeline(createReadStream(file), async function (chunks) {
