@@ -34,7 +34,7 @@ export interface DemoOptions {
 }
 
 const UP_MS = 10 * 60_000;
-const FULL_ENTITIES_PER_S = 1500;
+const FULL_ENTITIES_PER_S = 1050;
 
 /** The demo's context: what a step needs. */
 export class Demo {

@@ -4,6 +4,8 @@ import type { DemoReport, ShardSwitch, SwitchReport } from './report.js';
 
 const STALL_LIMIT_MS = 1000;
 const LEAST_WRITES = 0.3;
+/** Of the whole data: writes to the loaded kinds while the load runs. */
+const LEAST_WRITES_MEANWHILE = 5000;
 const LEAST_HIT_RATIO = 0.95;
 const LEAST_CACHE_WRITES = 100;
 
@@ -21,7 +23,9 @@ export function verdict(r: DemoReport): string[] {
     faults.push(`the verification did not come to an end: ${r.verify?.why ?? 'it was not run'}`);
   if (r.writeShare < LEAST_WRITES)
     faults.push(`${percent(r.writeShare)} of the requests wrote; at least ${percent(LEAST_WRITES)} must`);
-  faults.push(...cacheFaults(r));
+  faults.push(...loadFaults(r), ...cacheFaults(r));
+  const held = Object.values(r.switches).flatMap((s) => s.shards.map((x) => x.heldRequests));
+  if (held.length > 0 && !held.some((n) => n > 0)) faults.push('no switch held a request: none met one');
   for (const [name, s] of Object.entries(r.switches)) {
     faults.push(...countedFaults(name, s));
     for (const x of s.shards)
@@ -34,6 +38,19 @@ export function verdict(r: DemoReport): string[] {
         `${name}: a request stalled ${s.longestStallMs} ms (${s.longest?.op ?? ''}); at most ${s.schedulingGapMs} ms of it were the machine's`,
       );
   }
+  return faults;
+}
+
+/** The load of the whole data met enough writes, deletes too, before and behind its scan. */
+function loadFaults({ full, load }: DemoReport): string[] {
+  if (!full) return [];
+  const { writesScanned = 0, writesNotYetScanned = 0, deletesScanned = 0, deletesNotYetScanned = 0 } = load;
+  const writes = writesScanned + writesNotYetScanned;
+  const faults: string[] = [];
+  if (writes < LEAST_WRITES_MEANWHILE)
+    faults.push(`${writes} writes met the load; at least ${LEAST_WRITES_MEANWHILE} must: load more slowly`);
+  if (deletesScanned === 0 || deletesNotYetScanned === 0)
+    faults.push(`${deletesScanned} deletes met the load behind its scan and ${deletesNotYetScanned} before it`);
   return faults;
 }
 

@@ -189,6 +189,25 @@ describe("the demo's verdict", () => {
     strictEqual(verdict({ ...clean, switches: { switched: { ...switched, countersRound: null } } }).length, 1);
   });
 
+  it('names a load of the whole data that met too few writes, and switches that held nothing', async () => {
+    const { clean } = await report([request(11 * SECOND, 90)]);
+    const met = { writesScanned: 4000, writesNotYetScanned: 1000, deletesScanned: 3, deletesNotYetScanned: 2 };
+    deepStrictEqual(verdict({ ...clean, full: true, load: { ...clean.load, ...met } }), []);
+    const few = verdict({
+      ...clean,
+      full: true,
+      load: { ...clean.load, ...met, writesScanned: 3999, deletesScanned: 0 },
+    });
+    ok(
+      few.some((f) => f.startsWith('4999 writes met the load')) && few.some((f) => f.startsWith('0 deletes')),
+      few.join(),
+    );
+    const { switched } = clean.switches;
+    ok(switched);
+    const shards = switched.shards.map((x) => ({ ...x, heldRequests: 0 }));
+    deepStrictEqual(verdict({ ...clean, switches: { switched: { ...switched, shards } } }).length, 1);
+  });
+
   it('names a shard whose MOVE the two stores do not show alike', async () => {
     const { clean } = await report([]);
     const [shard] = clean.switches.switched?.shards ?? [];
