@@ -4,12 +4,11 @@ import { z } from 'zod';
 import { NxnwError } from '@nxnw/platform/errors';
 import { nowUs } from '../load/clock.js';
 import { Fleet } from '../load/fleet.js';
-import { nxnw } from './nxnw.js';
-import type { NxnwOptions, Ran } from './nxnw.js';
-import { DIR, DNS, EDGE_PORT, HOME, NAME } from './places.js';
+import type { NxnwOptions, Ran } from '../support/nxnw.js';
+import { DIR, DNS, EDGE_PORT, NAME } from './places.js';
 import type { Stack } from './places.js';
 import type { Screen } from './screen.js';
-import { writeStackFile } from './stacks.js';
+import { PROJECT, writeStackFile } from './stacks.js';
 
 /** What the steps leave for each other, kept in `state.json` so that a step can run alone. */
 const stateSchema = z.strictObject({
@@ -104,18 +103,13 @@ export class Demo {
 
   /** Runs `nxnw`; its lines pass by on the screen. */
   nxnw(args: readonly string[], o: Partial<Pick<NxnwOptions, 'allowed' | 'onLine' | 'timeoutMs'>> = {}): Promise<Ran> {
-    return nxnw(args, {
+    return PROJECT.nxnw(args, {
       timeoutMs: UP_MS,
       onLine: (line) => this.screen.passing(line.trim()),
       ...o,
       // what it starts inherits this: not before both platforms stand
       priority: this.state.stage === 'synced' ? 'normal' : 'low',
       log: join(DIR, 'nxnw.log'),
-      env: {
-        NXNW_HOME: HOME,
-        PULUMI_BACKEND_URL: `file://${join(HOME, 'state')}`,
-        PULUMI_CONFIG_PASSPHRASE: 'demo',
-      },
       signal: this.signal,
     });
   }

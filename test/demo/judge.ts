@@ -1,11 +1,10 @@
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { NxnwError } from '@nxnw/platform/errors';
 import { check, fileSource } from '../oracle/index.js';
 import { readPlaces } from '../load/client.js';
+import { readBack } from '../load/read-back.js';
 import type { Demo } from './context.js';
 import { APP, DIR, doorAddress, isOn } from './places.js';
 import { loadWindow } from './progress.js';
@@ -16,7 +15,7 @@ import type { CountedBySwitch } from './report.js';
 import { showReport, verdict } from './verdict.js';
 import { SWITCHES, spansOf } from './spans.js';
 import type { SwitchName } from './spans.js';
-import { sumTraffic } from './traffic.js';
+import { sumTraffic } from '../load/traffic.js';
 
 const verifyAnswer = z.looseObject({ equal: z.boolean() });
 
@@ -35,7 +34,13 @@ export async function judge(d: Demo): Promise<void> {
   const words = { equal: 'both stores are equal', different: 'the stores differ, see the report', failed: why };
   d.screen.say(`verify --deep: ${words[outcome]}`);
   const dump = join(DIR, 'dump.jsonl');
-  await dumpTo(d, dump);
+  await readBack({
+    project: APP,
+    door: doorAddress('green'),
+    file: dump,
+    onProgress: (done) => d.screen.bar({ done, total: null, unit: 'entities', note: 'read back from N2' }),
+    signal: d.signal,
+  });
   const logs = [join(DIR, 'loader.jsonl'), ...d.logs('client')].filter((f) => existsSync(f));
   d.screen.passing('the oracle reads the logs');
   const oracle = await check({ logs: logs.map(fileSource), dump: fileSource(dump) });
@@ -65,25 +70,4 @@ async function counters(d: Demo): Promise<CountedBySwitch> {
     if (name !== undefined) counted[name] = await countersBetween(s.fromUs, s.toUs);
   }
   return counted;
-}
-
-/** Dumps the application's entities through N2's door, in a process of its own. */
-async function dumpTo(d: Demo, file: string): Promise<void> {
-  const child = spawn(process.execPath, [join(__dirname, '..', 'load', 'dump.js'), APP, file], {
-    env: { ...process.env, METADATA_SERVER_DETECTION: 'none', DATASTORE_EMULATOR_HOST: doorAddress('green') },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const end = (): void => {
-    child.kill('SIGKILL');
-  };
-  d.signal.addEventListener('abort', end);
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    const done = /"done":(\d+)/.exec(line)?.[1];
-    if (done !== undefined)
-      d.screen.bar({ done: Number(done), total: null, unit: 'entities', note: 'read back from N2' });
-  });
-  const code = await new Promise<number | null>((ok) => child.on('close', ok));
-  d.signal.removeEventListener('abort', end);
-  if (code !== 0)
-    throw new NxnwError('DUMP_FAILED', `reading N2's entities through ${doorAddress('green')} ended with ${code}`);
 }

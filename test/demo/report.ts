@@ -5,8 +5,8 @@ import type { Counted } from './counters.js';
 import type { LoadWindow } from './progress.js';
 import { SWITCHES } from './spans.js';
 import type { SwitchName } from './spans.js';
-import { hitRate } from './traffic.js';
-import type { SpanSum, Traffic } from './traffic.js';
+import { hitRate } from '../load/traffic.js';
+import type { SpanSum, Traffic } from '../load/traffic.js';
 
 /** What the slides measured, beside which the demo's figures stand. */
 export const SLIDES = {

@@ -1,4 +1,4 @@
-import type { Span } from './traffic.js';
+import type { Span } from '../load/traffic.js';
 
 /** The stretches of the story that the report sums up by themselves; a switch counts until five seconds after it. */
 const AFTER_US = 5e6;

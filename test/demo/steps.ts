@@ -1,14 +1,14 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { NxnwError } from '@nxnw/platform/errors';
+import { askInstances, untilServing } from '../load/ask.js';
 import { loadPlaces } from '../load/loader.js';
 import { readPlaces } from '../load/client.js';
-import { HttpClient } from '../load/http.js';
-import { Resolver, queryA } from '../load/resolver.js';
+import { queryA } from '../load/resolver.js';
 import { apacheBench } from './ab.js';
 import type { AbResult } from './ab.js';
 import { cleanUp } from './clean.js';
@@ -16,9 +16,9 @@ import type { Demo } from './context.js';
 import { judge } from './judge.js';
 import { DIR, DNS, DNS_TTL_S, EDGE_PORT, NAME, ZONE, APP, edgeAddress, isOn } from './places.js';
 import type { Stack } from './places.js';
-import { makeProject } from './stacks.js';
+import { PROJECT } from './stacks.js';
 import { watchDuring } from './watch.js';
-import { startZone } from './zone.js';
+import { startZone } from '../support/zone.js';
 
 /** One step of the story; it can run alone against what the steps before it left. */
 export interface Step {
@@ -62,8 +62,7 @@ async function zone(d: Demo): Promise<void> {
     );
   await cleanUp();
   rmSync(DIR, { recursive: true, force: true });
-  mkdirSync(join(DIR, 'home', 'state'), { recursive: true });
-  makeProject();
+  PROJECT.make();
   const records = { [APP]: [edgeAddress('blue')] };
   const z = await startZone({ dir: join(DIR, 'zone'), ...DNS, zone: ZONE, ttlS: DNS_TTL_S, records });
   const { pid, startTicks, keyName, keySecret } = z;
@@ -72,36 +71,8 @@ async function zone(d: Demo): Promise<void> {
   d.screen.say(`${NAME} is ${edgeAddress('blue')} with a TTL of ${DNS_TTL_S} s, told by ${DNS.host}:${DNS.port}`);
 }
 
-function client(): HttpClient {
-  const resolver = new Resolver(NAME, DNS, { answer: () => undefined, failure: () => undefined });
-  return new HttpClient({ host: NAME, port: EDGE_PORT, maxSockets: 4 }, resolver);
-}
-
-/** Waits until the application answers through the name. */
-async function serves(d: Demo): Promise<string> {
-  const http = client();
-  const until = Date.now() + READY_MS;
-  try {
-    for (let last = ''; ;) {
-      const answer = await http.send('GET', '/places/1?fresh', null, 5000).catch((e: unknown) => {
-        last = String(e);
-        return null;
-      });
-      if (answer !== null && (answer.status === 200 || answer.status === 404))
-        return String(answer.headers['x-instance']);
-      if (answer !== null) last = `status ${answer.status} ${JSON.stringify(answer.body)}`;
-      d.signal.throwIfAborted();
-      if (Date.now() > until)
-        throw new NxnwError('NOT_SERVING', `${NAME} does not serve within ${READY_MS} ms: ${last}`);
-      await delay(200);
-    }
-  } finally {
-    http.close();
-  }
-}
-
 async function load(d: Demo): Promise<void> {
-  const instance = await serves(d);
+  const instance = await untilServing(d.target, READY_MS, d.signal);
   d.screen.say(`${NAME} is served by ${instance}`);
   const loaded = await loadPlaces({
     ...(d.state.full ? {} : { count: SMALL }),
@@ -177,17 +148,7 @@ async function keepReport(d: Demo, step: string): Promise<void> {
 /** Requests that are sent now are answered by the stack's instances. */
 async function arrives(d: Demo, stack: Stack): Promise<void> {
   const found = await queryA(NAME, DNS);
-  const http = client();
-  const counts = new Map<string, number>();
-  try {
-    for (let i = 0; i < 20; i++) {
-      const answer = await http.send('GET', '/places/1?fresh', null, 5000);
-      const instance = String(answer.headers['x-instance']);
-      counts.set(instance, (counts.get(instance) ?? 0) + 1);
-    }
-  } finally {
-    http.close();
-  }
+  const counts = await askInstances(d.target, 20);
   const shown = [...counts].map(([i, n]) => `${i} (${n})`).join(', ');
   d.screen.say(`${NAME} is ${found.addresses.join(', ')}; 20 requests were answered by ${shown}`);
   const stray = [...counts.keys()].filter((i) => !isOn(stack, i));

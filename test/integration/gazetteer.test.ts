@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Datastore } from '@google-cloud/datastore';
 import { credentials } from '@grpc/grpc-js';
 import { Client as Memcached } from 'memjs';
-import { sumTraffic } from '../demo/traffic.js';
+import { sumTraffic } from '../load/traffic.js';
 import { Fleet } from '../load/fleet.js';
 import { startLab } from '../load/lab.js';
 import type { Lab } from '../load/lab.js';

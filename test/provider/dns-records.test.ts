@@ -7,8 +7,8 @@ import { isAlive } from '@nxnw/platform/agent/procfs';
 import { makeDnsRecord, removeDnsRecord } from '@nxnw/migration/resources/engines/dns-records';
 import { openDnsDriver, parseDnsSettings } from '@nxnw/migration/cutover/settings';
 import { ensureTools } from '@nxnw/tools';
-import { startZone } from '../demo/zone.js';
-import type { Zone } from '../demo/zone.js';
+import { startZone } from '../support/zone.js';
+import type { Zone } from '../support/zone.js';
 
 const BLUE = ['127.30.6.201'];
 const GREEN = ['127.30.7.201'];

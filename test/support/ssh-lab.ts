@@ -10,6 +10,7 @@ import { until } from './agents.js';
 const run = promisify(execFile);
 const SUBNET = '10.88.7';
 const GATEWAY = `${SUBNET}.1/24`;
+const SSHD_MS = 30_000;
 
 /** A host of the lab: a network namespace with addresses of its own and an ssh server. */
 export interface LabHost {
@@ -17,7 +18,7 @@ export interface LabHost {
   readonly addresses: readonly string[];
 }
 
-/** `10.88.7.N` */
+/** `10.88.7.N`; 1 is this machine, as the hosts see it. */
 export const labAddress = (n: number): string => `${SUBNET}.${n}`;
 
 /** Why the lab cannot be made here; null = it can. */
@@ -31,7 +32,7 @@ export class SshLab {
   readonly dir = mkdtempSync(join(tmpdir(), 'nxnw-hosts-'));
   /** The operator's private key, PEM. */
   readonly privateKey: string;
-  private readonly servers: ChildProcess[] = [];
+  private readonly servers = new Map<number, ChildProcess>();
   private readonly bridge = `nxh${process.pid}`.slice(0, 14);
 
   private constructor(
@@ -74,7 +75,6 @@ export class SshLab {
     for (const a of host.addresses) await inside('address', 'add', `${a}/24`, 'dev', inner);
     await inside('link', 'set', inner, 'up');
     mkdirSync('/run/sshd', { recursive: true });
-    const config = join(this.dir, `sshd-${i}.conf`);
     const lines = [
       ...host.addresses.map((a) => `ListenAddress ${a}:22`),
       `HostKey ${join(keys, 'host')}`,
@@ -85,25 +85,62 @@ export class SshLab {
       'PasswordAuthentication no',
       'Subsystem sftp internal-sftp',
     ];
-    writeFileSync(config, `${lines.join('\n')}\n`);
-    this.servers.push(
-      spawn('ip', ['netns', 'exec', ns, findProgram('sshd') ?? 'sshd', '-D', '-e', '-f', config], { stdio: 'ignore' }),
-    );
+    writeFileSync(this.sshdConfig(i), `${lines.join('\n')}\n`);
+    await this.startSshd(i, host);
+  }
+
+  private sshdConfig(i: number): string {
+    return join(this.dir, `sshd-${i}.conf`);
+  }
+
+  private async startSshd(i: number, host: LabHost): Promise<void> {
+    const command = ['netns', 'exec', this.namespace(i), findProgram('sshd') ?? 'sshd', '-D', '-e', '-f'];
+    this.servers.set(i, spawn('ip', [...command, this.sshdConfig(i)], { stdio: 'ignore' }));
     const [first = ''] = host.addresses;
-    await until(`sshd of ${host.name}`, 10_000, () => answers(first, 22));
+    await until(`sshd of ${host.name}`, SSHD_MS, () => answers(first, 22));
+  }
+
+  private indexOf(name: string): number {
+    const i = this.hosts.findIndex((h) => h.name === name);
+    if (i < 0) throw new Error(`the lab has no host ${name}`);
+    return i;
+  }
+
+  /** A host dies: every process on it is killed, the ssh server too. Its addresses go on refusing connections. */
+  async crash(name: string): Promise<void> {
+    await this.killAll(this.namespace(this.indexOf(name)));
+  }
+
+  /** The host is there again as a new machine would be: an ssh server and nothing else. */
+  async boot(name: string): Promise<void> {
+    const i = this.indexOf(name);
+    const host = this.hosts[i];
+    if (host !== undefined) await this.startSshd(i, host);
+  }
+
+  private async killAll(ns: string): Promise<void> {
+    const { stdout } = await run('ip', ['netns', 'pids', ns]).catch(() => ({ stdout: '' }));
+    for (const pid of stdout.split('\n').filter((p) => p !== '')) killNow(Number(pid));
   }
 
   /** Ends the ssh servers, and removes the namespaces with everything that still runs in them. */
   async stop(): Promise<void> {
-    for (const s of this.servers) s.kill('SIGTERM');
+    for (const s of this.servers.values()) s.kill('SIGTERM');
     for (const [i] of this.hosts.entries()) {
       const ns = this.namespace(i);
-      const { stdout } = await run('ip', ['netns', 'pids', ns]).catch(() => ({ stdout: '' }));
-      for (const pid of stdout.split('\n').filter((p) => p !== '')) process.kill(Number(pid), 'SIGKILL');
+      await this.killAll(ns);
       await run('ip', ['netns', 'delete', ns]).catch(() => undefined);
     }
     await run('ip', ['link', 'delete', this.bridge]).catch(() => undefined);
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function killNow(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it has ended by itself meanwhile
   }
 }
 

@@ -9,7 +9,7 @@ import { identify } from '@nxnw/platform/agent/procfs';
 import { dnsSpecSchema } from '@nxnw/platform/agent/spec';
 import { NxnwError } from '@nxnw/platform/errors';
 
-/** The clients' DNS zone: a knot server that belongs to neither platform. */
+/** The clients' DNS zone: a knot server that belongs to neither platform, a process of its own that outlives this one. */
 export interface Zone {
   readonly host: string;
   readonly port: number;
@@ -32,8 +32,10 @@ export async function startZone(o: {
   readonly ttlS: number;
   /** A records by name relative to the zone. */
   readonly records: Readonly<Record<string, readonly string[]>>;
+  /** Networks that may send updates. @default the loopback */
+  readonly allow?: readonly string[];
 }): Promise<Zone> {
-  const keyName = 'nxnw-demo';
+  const keyName = 'nxnw-test';
   const keySecret = randomBytes(32).toString('base64');
   const spec = dnsSpecSchema.parse({
     kind: 'dns',
@@ -44,7 +46,7 @@ export async function startZone(o: {
     ttlSeconds: o.ttlS,
     keyName,
     keySecret,
-    allow: ['127.0.0.0/8'],
+    allow: [...(o.allow ?? ['127.0.0.0/8'])],
     records: o.records,
   });
   const noTls = { ca: '', cert: '', key: '' };
