@@ -65,6 +65,7 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     ...serversOf(localBackend(a.app), ''),
     `backend ${peerBackend(a.app)}`,
     '  option httpchk',
+    '  retry-on conn-failure',
     `  http-check send meth GET uri ${EDGE_HEALTH_PATH} ver HTTP/1.1 hdr Host ${a.domains[0]}`,
     `  http-request set-header ${HOP_HEADER} 1`,
     ...serversOf(peerBackend(a.app), peerTls),
@@ -85,7 +86,8 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     // A reload lets a kept connection finish its next request before it closes it.
     '  option idle-close-on-response',
     '  retries 3',
-    '  retry-on conn-failure',
+    // What was not sent yet goes to another server; what was cut off by a server's death only if it changes nothing.
+    '  retry-on conn-failure empty-response',
     '  timeout connect 2s',
     // a process that is gone refuses the connection; one that is late is busy, and without it the others would be too
     '  timeout check 5s',
@@ -96,6 +98,8 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     'frontend web',
     `  bind ${spec.http.host}:${spec.http.port}`,
     ...(spec.https ? [`  bind ${spec.https.host}:${spec.https.port} ssl crt ${CERTIFICATE} alpn h2,http/1.1`] : []),
+    // A write that was under way may have happened: only the client can find out.
+    '  http-request disable-l7-retry unless METH_GET',
     `  http-request set-var(txn.app) req.hdr(host),field(1,:),lower,map(${HOSTS_MAP},none)`,
     `  http-request set-var(txn.route) var(txn.app),map(${ROUTES_MAP},local)`,
     ...health,

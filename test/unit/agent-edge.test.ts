@@ -36,10 +36,12 @@ describe('the edge configuration', () => {
     assert.equal(slots.length, 2 * (16 + 4));
   });
 
-  it('repeats a request only when the connection failed', () => {
+  it('repeats a request that changes something, or that goes to the peer, only when the connection failed', () => {
     const text = haproxyConfig(spec(), { withServers: true });
-    assert.match(text, /^ {2}retry-on conn-failure$/m);
-    assert.doesNotMatch(text, /empty-response|response-timeout/);
+    assert.match(text, /^ {2}http-request disable-l7-retry unless METH_GET$/m);
+    for (const [backend = ''] of text.matchAll(/^backend peer_.*\n( {2}.*\n)*/gm))
+      assert.match(backend, /^ {2}retry-on conn-failure$/m);
+    assert.doesNotMatch(text, /response-timeout|all-retryable-errors/);
   });
 
   it('never sends back to the peer what came from there', () => {
