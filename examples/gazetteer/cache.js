@@ -82,6 +82,8 @@ class Cache {
         this.metrics.add('gazetteer_cache_invalidations_total');
         return;
       } catch (error) {
+        // Nobody listens there: the process is gone with all that it held, and one that comes in its place is empty.
+        if (error.code === 'ECONNREFUSED') return;
         this.metrics.add('gazetteer_cache_errors_total');
         if (attempt === INVALIDATE_ATTEMPTS)
           throw new HttpError(503, 'CACHE_UNAVAILABLE', `cannot invalidate place ${id}: ${error.message}`, {
