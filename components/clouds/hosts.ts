@@ -48,9 +48,12 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
       sha256: release.sha256,
     };
     const options = { parent: this };
+    const stdin = args.enrolment(m);
+    // a machine that was lost gets another enrolment file, and has lost its release too
+    const triggers = [release.sha256, stdin];
     const folder = new remote.Command(
       `${name}-${m.name}-folder`,
-      { connection, create: folderScript(script), triggers: [release.sha256] },
+      { connection, create: folderScript(script), triggers },
       options,
     );
     const copied = new remote.CopyToRemote(
@@ -59,7 +62,7 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
         connection,
         source: new pulumi.asset.FileAsset(release.path),
         remotePath: `${script.releases}/${release.sha256}.tar.gz`,
-        triggers: [release.sha256],
+        triggers,
       },
       { ...options, dependsOn: [folder] },
     );
@@ -70,7 +73,7 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
         create: installScript(script),
         update: installScript(script),
         delete: removeScript(script),
-        stdin: args.enrolment(m),
+        stdin,
         logging: remote.Logging.Stderr,
       },
       {
