@@ -18,12 +18,18 @@ export class NoAnswer extends Error {
   constructor(
     readonly why: string,
     readonly address: string,
+    /** Whether the server may have begun to work on it. */
+    readonly began = false,
   ) {
     super(`no answer from ${address}: ${why}`);
   }
 }
 
-/** HTTP with kept connections, a deadline and no retry. The name is resolved anew whenever its TTL is over. */
+/**
+ * HTTP with kept connections and a deadline. The name is resolved anew whenever its TTL is over. Where it has several
+ * addresses, one that accepts no connection is passed over, and a GET that is cut off goes to the next one, as browsers
+ * do; nothing else is tried again.
+ */
 export class HttpClient {
   private readonly agent: Agent;
   private turn = 0;
@@ -38,15 +44,34 @@ export class HttpClient {
 
   /** @param timeoutMs from now to the end of the answer; throws NoAnswer */
   async send(method: string, path: string, body: object | null, timeoutMs: number): Promise<Answer> {
+    const until = Date.now() + timeoutMs;
     const addresses = await this.resolver.addresses().catch((e: unknown) => {
       throw new NoAnswer(String(e), 'dns');
     });
-    const address = addresses[this.turn++ % addresses.length] ?? '';
+    const first = this.turn++;
+    for (let i = 0; ; i++) {
+      const address = addresses[(first + i) % addresses.length] ?? '';
+      try {
+        return await this.sendTo(address, method, path, body, Math.max(1, until - Date.now()));
+      } catch (e) {
+        const again = e instanceof NoAnswer && (!e.began || (method === 'GET' && Date.now() < until));
+        if (!again || i + 1 >= addresses.length) throw e;
+      }
+    }
+  }
+
+  private sendTo(
+    address: string,
+    method: string,
+    path: string,
+    body: object | null,
+    timeoutMs: number,
+  ): Promise<Answer> {
     const text = body === null ? null : JSON.stringify(body);
     return new Promise<Answer>((ok, fail) => {
-      const lost = (why: string): void => {
+      const lost = (why: string, began = true): void => {
         clearTimeout(timer);
-        fail(new NoAnswer(why, address));
+        fail(new NoAnswer(why, address, began));
       };
       const headers: Record<string, string | number> = { host: this.target.host };
       if (text !== null) {
@@ -70,7 +95,7 @@ export class HttpClient {
         lost(`${timeoutMs} ms are over`);
         r.destroy();
       }, timeoutMs);
-      r.on('error', (e) => lost(e.message));
+      r.on('error', (e) => lost(e.message, !('code' in e && e.code === 'ECONNREFUSED')));
       r.end(text ?? undefined);
     });
   }
