@@ -48,4 +48,12 @@ export const SUITES = [
     alone: true,
     onDemand: true,
   },
+  {
+    name: 'kvm',
+    timeoutMs: 30 * MINUTE,
+    limitMs: 90 * MINUTE,
+    tools: ['pulumi', 'zookeeper', 'cassandra'],
+    alone: true,
+    onDemand: true,
+  },
 ];

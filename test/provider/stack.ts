@@ -16,7 +16,11 @@ export class TestStack {
   readonly dir = mkdtempSync(join(tmpdir(), 'nxnw-provider-'));
   private readonly env: Record<string, string>;
 
-  constructor(program: string) {
+  /** @param runMs longest time of one run */
+  constructor(
+    program: string,
+    private readonly runMs = RUN_MS,
+  ) {
     mkdirSync(join(this.dir, 'state'));
     symlinkSync(join(repoRoot, 'node_modules'), join(this.dir, 'node_modules'));
     writeFileSync(
@@ -58,7 +62,7 @@ export class TestStack {
       };
       child.stdout.on('data', keep);
       child.stderr.on('data', keep);
-      const late = setTimeout(() => child.kill('SIGKILL'), RUN_MS);
+      const late = setTimeout(() => child.kill('SIGKILL'), this.runMs);
       child.once('error', fail);
       child.once('close', (code) => {
         clearTimeout(late);

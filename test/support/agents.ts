@@ -94,9 +94,9 @@ export interface Seen {
 }
 
 /** One request through an edge, by Host header. */
-export async function through(address: string, port: number, host: string, path = '/'): Promise<Seen> {
-  const request = get({ host: address, port, path, headers: { host }, agent: false, timeout: 5000 });
-  const [response] = (await once(request, 'response', { signal: AbortSignal.timeout(5000) })) as [IncomingMessage];
+export async function through(address: string, port: number, host: string, path = '/', waitMs = 5000): Promise<Seen> {
+  const request = get({ host: address, port, path, headers: { host }, agent: false, timeout: waitMs });
+  const [response] = (await once(request, 'response', { signal: AbortSignal.timeout(waitMs) })) as [IncomingMessage];
   let body = '';
   for await (const d of response) body += String(d);
   const seen = response.statusCode === 200 ? (JSON.parse(body) as { pid: number; env: Record<string, string> }) : null;

@@ -1,5 +1,6 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'; // prettier-ignore
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -8,6 +9,8 @@ import { until } from './agents.js';
 const run = promisify(execFile);
 const START_MS = 20_000;
 const END_MS = 10_000;
+const CONNECT_MS = 5000;
+const INSTALL_MS = 15 * 60_000;
 
 /** Debian packages that a lab needs. */
 export const LAB_PACKAGES = 'libvirt-clients libvirt-daemon-system libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils seabios ipxe-qemu dnsmasq-base iptables ebtables genisoimage iproute2'; // prettier-ignore
@@ -34,6 +37,27 @@ export function whyNoLab(): string | null {
   }
 }
 
+/** As `whyNoLab`, after Debian's packages were installed where they are missing. */
+export async function installLab(): Promise<string | null> {
+  const why = whyNoLab();
+  if (why === null || process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return why;
+  console.log(`      installing ${LAB_PACKAGES}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args: string[]) => run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-q', ...args], { env, timeout: INSTALL_MS, maxBuffer: 64e6 }); // prettier-ignore
+  await apt('update');
+  await apt('install', '-y', '--no-install-recommends', ...LAB_PACKAGES.split(' '));
+  return whyNoLab();
+}
+
+/** A cable from this machine's network to the lab's: an address at each end, of one network, and what is behind there. */
+export interface Cable {
+  readonly here: string;
+  readonly there: string;
+  readonly bits: number;
+  /** Network of the lab's machines. */
+  readonly behind: string;
+}
+
 /** Settings without which QEMU's driver wants cgroups, users and services of a whole host. */
 const QEMU_CONF = `user = "root"
 group = "root"
@@ -50,6 +74,7 @@ seccomp_sandbox = 0
 /** A libvirtd of its own: own socket, own network and mount namespaces, its state in a folder that is removed. */
 export class LibvirtLab {
   private daemon: ChildProcess | undefined;
+  private cable: string | undefined;
   readonly uri: string;
 
   private constructor(private readonly dir: string) {
@@ -136,6 +161,41 @@ export class LibvirtLab {
     return (await run('nsenter', [net, program, ...args], { env })).stdout;
   }
 
+  /** Joins the two networks: this machine reaches the lab's machines, and they reach this machine, and it alone. */
+  async join({ here, there, bits, behind }: Cable): Promise<void> {
+    const name = `nxl${String(process.pid)}`;
+    const [inner, length] = [`${name}i`, String(bits)];
+    await run('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', inner, 'netns', String(this.daemon?.pid)]);
+    this.cable = name;
+    await run('ip', ['address', 'add', `${here}/${length}`, 'dev', name]);
+    await run('ip', ['link', 'set', name, 'up']);
+    await run('ip', ['route', 'add', behind, 'via', there, 'dev', name]);
+    await this.inside('ip', 'address', 'add', `${there}/${length}`, 'dev', inner);
+    await this.inside('ip', 'link', 'set', inner, 'up');
+    await this.inside('ip', 'route', 'add', 'default', 'via', here);
+  }
+
+  /** Whether a port of a domain takes connections from this machine. */
+  opens(host: string, port: number): Promise<boolean> {
+    return new Promise((done) => {
+      const socket = connect({ host, port, timeout: CONNECT_MS });
+      const end = (is: boolean) => {
+        socket.destroy();
+        done(is);
+      };
+      socket
+        .once('connect', () => end(true))
+        .once('error', () => end(false))
+        .once('timeout', () => end(false));
+    });
+  }
+
+  /** What a domain wrote on its serial line. */
+  console(domain: string): string {
+    const file = join(this.dir, 'log', 'qemu', `${domain}.console.log`);
+    return existsSync(file) ? readFileSync(file, 'latin1') : '';
+  }
+
   log(): string {
     return readFileSync(join(this.dir, 'log', 'libvirtd.log'), 'utf8')
       .split('\n')
@@ -151,12 +211,26 @@ export class LibvirtLab {
     return `/var/lib/libvirt/base/${name}`;
   }
 
+  /** Lays a file into the host's folder of images; answers its path on the host. */
+  provide(file: string, name: string): string {
+    const folder = join(this.dir, 'lib', 'base');
+    mkdirSync(folder, { recursive: true });
+    try {
+      linkSync(file, join(folder, name));
+    } catch (e) {
+      if (!(e instanceof Error && 'code' in e && e.code === 'EXDEV')) throw e;
+      copyFileSync(file, join(folder, name));
+    }
+    return `/var/lib/libvirt/base/${name}`;
+  }
+
   /** Bytes of a file of the host's folder of images. */
   fileOf(path: string): Buffer {
     return readFileSync(path.replace('/var/lib/libvirt', join(this.dir, 'lib')));
   }
 
   async destroy(): Promise<void> {
+    if (this.cable !== undefined) await run('ip', ['link', 'delete', this.cable]);
     await this.down();
     rmSync(this.dir, { recursive: true, force: true });
   }
