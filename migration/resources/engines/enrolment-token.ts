@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EnrolmentClient, meet } from '@nxnw/platform/agent/enrol-client';
 import { hasCode } from '@nxnw/platform/errors';
 import { newToken } from '@nxnw/platform/wire/enrolment';
 
-const LOOK_MS = 3000;
+const LOOK_MS = 10_000;
+const AGAIN_MS = 1000;
+/** Only a machine that says nothing for so long is lost: a busy one is late, and an agent may be starting again. */
+const SILENT_MS = 60_000;
 
 export interface TokenInputs {
   readonly platformId: string;
@@ -38,19 +42,32 @@ export function tokenDiffers(old: TokenInputs, wanted: TokenInputs): boolean {
  * nothing that needs a certificate, so no operator's certificate makes a difference to a token. Without an address nothing
  * is found out, and only another `generation` makes a fresh token.
  */
-export async function readToken(state: TokenState): Promise<TokenState> {
+export async function readToken(state: TokenState, silentMs = SILENT_MS): Promise<TokenState> {
   if (state.agent === '') return state;
-  const met = await meet(state.agent, { ca: state.authorityCert, machine: state.machine }, LOOK_MS);
-  return { ...state, live: met.kind === 'member' || (met.kind === 'stranger' && (await waits(state, met.certPem))) };
+  const untilMs = Date.now() + silentMs;
+  for (;;) {
+    const found = await look(state);
+    if (found !== 'silent') return { ...state, live: found === 'there' };
+    if (Date.now() > untilMs) return { ...state, live: false };
+    await sleep(AGAIN_MS);
+  }
 }
 
-async function waits(state: TokenState, certPem: string): Promise<boolean> {
+async function look(state: TokenState): Promise<'there' | 'another' | 'silent'> {
+  const met = await meet(state.agent, { ca: state.authorityCert, machine: state.machine }, LOOK_MS);
+  if (met.kind === 'member') return 'there';
+  if (met.kind === 'silent') return 'silent';
+  return met.kind === 'stranger' ? waits(state, met.certPem) : 'another';
+}
+
+async function waits(state: TokenState, certPem: string): Promise<'there' | 'another' | 'silent'> {
   const client = new EnrolmentClient(state.agent, certPem, state);
   try {
     await client.hello();
-    return true;
+    return 'there';
   } catch (e) {
-    if (hasCode(e, 'ENROLMENT_REFUSED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'UNIMPLEMENTED')) return false;
+    if (hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) return 'silent';
+    if (hasCode(e, 'ENROLMENT_REFUSED', 'UNIMPLEMENTED')) return 'another';
     throw e;
   } finally {
     client.close();
