@@ -1,7 +1,11 @@
 /** Label of the root file system; a kernel that is given from outside the image starts with `root=LABEL=` of it. */
 export const ROOT_LABEL = 'nxnw-root';
 
-const KERNEL_ARGS = `root=LABEL=${ROOT_LABEL} ro console=tty0 console=ttyS0,115200`;
+/**
+ * An emulated machine on a busy host may get its first timer interrupts late, which the kernel takes for a broken board;
+ * one that panics starts again.
+ */
+const KERNEL_ARGS = `root=LABEL=${ROOT_LABEL} ro console=tty0 console=ttyS0,115200 no_timer_check panic=30`;
 
 /** Debian's kernel package keeps the links /vmlinuz and /initrd.img; GRUB and pygrub read this. */
 const GRUB = `set timeout=0
