@@ -1,6 +1,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import { OperatorAccess } from '@nxnw/migration/resources/access';
 import { PROTOCOLS } from '@nxnw/migration/coordinator/join';
+import { JOIN_SUBJECT } from '@nxnw/platform/wire/gateway-stream';
 import { Source } from '@nxnw/migration/resources/source';
 import type { TlsInput } from '@nxnw/migration/resources/tls';
 import { Fleet } from './fleet.js';
@@ -68,6 +69,7 @@ export class Platform extends pulumi.ComponentResource {
               {
                 platformId: source.platformId,
                 protocols: source.protocols,
+                gateways: source.gateways.map(({ machine, endpoint }) => ({ machine, endpoint })),
                 agents: source.agents.map((a) => a.endpoint),
                 tls: source.tls,
                 target: platformId,
@@ -91,7 +93,7 @@ export class Platform extends pulumi.ComponentResource {
               { parent: this, dependsOn: [...roleSets] },
             ),
           ];
-    const joinCertificate = fleet.certificate('join', 'coordinator-join', [], JOIN_DAYS);
+    const joinCertificate = fleet.certificate('join', JOIN_SUBJECT, [], JOIN_DAYS);
     this.operator = fleet.operator.tls;
 
     // Facts wait for the machines' roles, so that an output never names what is not there.

@@ -84,6 +84,7 @@ export class Roles extends pulumi.ComponentResource {
         directory: app.directory,
         from: fromSource
           ? {
+              gateways: source.gateways.map(({ machine, endpoint }) => ({ machine, endpoint })),
               agents: source.agents.filter((a) => runs.includes(a.machine)).map((a) => a.endpoint),
               tls: { ca: source.tls.ca, cert: source.tls.cert, key: pulumi.secret(source.tls.key) },
             }

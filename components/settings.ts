@@ -56,6 +56,13 @@ export interface PlatformSettings {
   };
   readonly apps: readonly AppSettings[];
   readonly dns?: DnsSettings;
+  /** The port by which another platform takes over from this one. */
+  readonly join?: {
+    /** Address at which the join ports listen. @default each machine's own */
+    readonly listen?: string;
+    /** Name or address by which other platforms reach them. @default where they listen */
+    readonly address?: string;
+  };
   /** The running platform that this one takes over from. */
   readonly source?: JoinBundle;
 }

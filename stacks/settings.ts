@@ -79,6 +79,10 @@ export function compileSettings(
       ...(certificate === undefined ? {} : { certificate }),
     },
     apps,
+    join: {
+      ...(config.join.listen === undefined ? {} : { listen: config.join.listen }),
+      ...(config.join.address === undefined ? {} : { address: config.join.address }),
+    },
     ...(config.dns === undefined ? {} : { dns: withoutUndefined(config.dns) }),
     ...(source === undefined ? {} : { source }),
   };

@@ -1,6 +1,7 @@
 import { PROTOCOLS, type JoinBundle } from '@nxnw/migration/coordinator/join';
 import type { PlatformSettings } from '../settings.js';
-import { agentOf, appRoles, memcachedOf, planPlatform, show, topologyOf } from './roles.js';
+import { gatewaysOf } from './join-roles.js';
+import { appRoles, planPlatform, reachOf, topologyOf } from './roles.js';
 
 /** Version of this release, as platforms tell it to each other. */
 export const VERSION = '0.1.0';
@@ -8,16 +9,19 @@ export const VERSION = '0.1.0';
 /** A join bundle but for its certificate, which only a run can make. */
 export function planJoin(s: PlatformSettings): Omit<JoinBundle, 'tls' | 'expiresAtMs'> {
   const t = topologyOf(s);
+  const reach = reachOf(s, t);
+  const roles = new Map(planPlatform(s).map((m) => [m.name, m.roles.map((r) => r.id)]));
   return {
-    format: 1,
+    format: 2,
     platformId: s.platformId,
     version: VERSION,
     protocols: [...PROTOCOLS],
     capabilities: [],
-    agents: planPlatform(s).map((m) => ({ machine: m.name, endpoint: agentOf(m), roles: m.roles.map((r) => r.id) })),
-    datastore: t.processes.map((p) => ({ process: p.id, endpoint: show(p.peer) })),
-    zookeeper: [...t.zookeeper],
-    memcached: Object.fromEntries(s.apps.map((a) => [a.id, memcachedOf(t, s, a).map(show)])),
+    gateways: gatewaysOf(s, t.data),
+    agents: reach.agents.map((a) => ({ ...a, roles: roles.get(a.machine) ?? [] })),
+    datastore: reach.datastore,
+    zookeeper: reach.zookeeper,
+    memcached: reach.memcached,
     apps: s.apps.map((a) => ({
       id: a.id,
       shards: a.shards,
@@ -28,10 +32,9 @@ export function planJoin(s: PlatformSettings): Omit<JoinBundle, 'tls' | 'expires
       domains: [...a.domains],
       roles: appRoles(t, s, a),
     })),
-    edges: t.edges.map((m) => ({
-      machine: m.name,
+    edges: reach.edges.map((e) => ({
+      ...e,
       role: 'edge',
-      address: m.host,
       httpPort: s.edge.httpPort,
       httpsPort: s.edge.certificate === undefined ? null : s.edge.httpsPort,
     })),

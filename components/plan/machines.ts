@@ -9,6 +9,14 @@ export const PORTS = {
   datastorePeer: 7410,
   datastoreMetrics: 7430,
   coordinator: 7450,
+  /** The only port of a platform that another one reaches. */
+  join: 7460,
+  joinStatus: 7470,
+  /** Doors of a join port to the other platform's edge i: + i. */
+  joinReverse: 7472,
+  joinClientStatus: 7471,
+  /** Doors of a machine to endpoint i of the platform that it joins, on its loopback: + i. */
+  joinDoor: 25_000,
   zookeeper: 2181,
   zookeeperQuorum: 2888,
   zookeeperElection: 3888,

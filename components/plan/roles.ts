@@ -1,11 +1,13 @@
 import { join, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { coordinatorSettingsSchema } from '@nxnw/migration/coordinator/config';
+import { endpointsOf } from '@nxnw/migration/coordinator/join';
 import { homeDir } from '@nxnw/platform/agent/home';
 import type { Endpoint, RoleSpecInput } from '@nxnw/platform/agent/spec';
 import { MACHINE_DIR } from '../clouds/first-boot.js';
 import { hostFolder } from '../clouds/hosts-script.js';
 import type { AppSettings, PlatformSettings } from '../settings.js';
+import { doorsOn, joinClientRole, joinRole, type Needs } from './join-roles.js';
 import { DOOR_STRIDE, inGroup, instancePort, machinesOf, PORTS, type Machine } from './machines.js';
 
 /** A machine with everything that it shall run. */
@@ -68,6 +70,30 @@ export function topologyOf(s: PlatformSettings): Topology {
     zookeeper: data.slice(0, s.locks.nodes).map((m) => `${m.host}:${String(PORTS.zookeeper)}`),
     processes,
     coordinator: at(first.host, PORTS.coordinator),
+  };
+}
+
+/** What a platform that takes over may reach of this one: its join ports let it through to these and no others. */
+export function reachOf(s: PlatformSettings, t: Topology) {
+  return {
+    agents: t.machines.map((m) => ({ machine: m.name, endpoint: agentOf(m) })),
+    datastore: t.processes.map((p) => ({ process: p.id, endpoint: show(p.peer) })),
+    zookeeper: [...t.zookeeper],
+    memcached: Object.fromEntries(s.apps.map((a) => [a.id, memcachedOf(t, s, a).map(show)])),
+    edges: t.edges.map((m) => ({ machine: m.name, address: m.host, endpoint: show(edgeOf(s, m)) })),
+  };
+}
+
+function edgeOf(s: PlatformSettings, m: Machine): Endpoint {
+  return at(m.host, s.edge.httpPort);
+}
+
+/** What a machine's roles need of the platform that this one takes over from. */
+function needsOf(s: PlatformSettings, t: Topology, m: Machine): Needs {
+  return {
+    datastore: t.processes.some((p) => p.machine.name === m.name),
+    coordinator: m.name === t.first.name,
+    edge: m.group === 'edge' ? edgeOf(s, m) : undefined,
   };
 }
 
@@ -160,11 +186,13 @@ function rolesOf(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput[] 
         ...datastoreRoles(s, t, m),
         ...inwardRelays(s, t, m),
         ...coordinatorRole(s, t, m),
+        joinRole(s, m, endpointsOf(reachOf(s, t))),
+        ...joinClientRole(s, m, needsOf(s, t, m)),
       ];
     case 'app':
       return s.apps.flatMap((app) => [cacheRole(s, app, m), ...outwardRelay(s, t, app, m), ...appRole(s, t, app, m)]);
     case 'edge':
-      return [edgeRole(s, t, m)];
+      return [edgeRole(s, t, m), ...joinClientRole(s, m, needsOf(s, t, m))];
   }
 }
 
@@ -218,11 +246,17 @@ function datastoreRoles(s: PlatformSettings, t: Topology, m: Machine): RoleSpecI
             join: {
               platformId: s.source.platformId,
               endpoints: s.source.datastore.map((d) => endpointOf(d.endpoint)),
+              via: shown(doorsOn(s, m, { datastore: true, coordinator: false, edge: undefined })),
               tls: s.source.tls,
             },
           }),
       metricsPort: p.metricsPort,
     }));
+}
+
+/** By endpoint of the other platform: where it is reached, host:port. */
+function shown(doors: ReadonlyMap<string, Endpoint>): Record<string, string> {
+  return Object.fromEntries([...doors].map(([to, door]) => [to, show(door)]));
 }
 
 /** Whether the application comes from the platform that this one takes over from. */
@@ -273,7 +307,7 @@ function edgeRole(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput {
   return {
     kind: 'edge',
     id: 'edge',
-    http: at(m.host, s.edge.httpPort),
+    http: edgeOf(s, m),
     ...(certificate === undefined
       ? {}
       : { https: { ...at(m.host, s.edge.httpsPort), certPem: certificate.certPem, keyPem: certificate.keyPem } }),
@@ -283,7 +317,7 @@ function edgeRole(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput {
       servers: t.appMachines.flatMap((a) => instancesOf(t, s, app, a)),
       health: app.health,
     })),
-    peer: s.source === undefined ? [] : s.source.edges.map((e) => at(e.address, e.httpPort)),
+    peer: [...doorsOn(s, m, needsOf(s, t, m)).values()],
   };
 }
 
@@ -297,6 +331,7 @@ function coordinatorConfig(s: PlatformSettings, t: Topology): z.input<typeof coo
   const stores = t.data.slice(0, s.store.nodes);
   return {
     platformId: s.platformId,
+    doors: shown(doorsOn(s, t.first, needsOf(s, t, t.first))),
     dataDir: join(machineDir(s, t.first), 'coordinator'),
     locks: { servers: [...t.zookeeper] },
     agents: t.machines.map((m) => ({ machine: m.name, endpoint: agentOf(m) })),

@@ -1,5 +1,6 @@
 import type { MachineGroup } from '../clouds/settings.js';
 import type { PlatformSettings } from '../settings.js';
+import { MOST_EDGES } from './join-roles.js';
 import { APP_PORT_STRIDE, DOOR_STRIDE, PORTS } from './machines.js';
 
 /** Who may begin to speak: a group of the platform's machines, or somebody outside. */
@@ -56,11 +57,9 @@ export function flowsOf(s: PlatformSettings): readonly Flow[] {
     flow('edge', 'app', 'applications', PORTS.app, apps * APP_PORT_STRIDE),
     flow('clients', 'edge', 'http', s.edge.httpPort),
     ...(s.edge.certificate === undefined ? [] : [flow('clients', 'edge', 'https', s.edge.httpsPort)]),
-    // another platform joins: its datastore, its coordinator, and each other's edges
-    flow('peers', 'data', 'datastore', PORTS.datastorePeer, perMachine),
-    flow('peers', 'data', 'zookeeper', PORTS.zookeeper),
-    ...MEMBERS.map((to) => flow('peers', to, 'agent', PORTS.agent)),
-    flow('peers', 'app', 'memcached', PORTS.memcached, apps),
-    flow('peers', 'edge', 'http', s.edge.httpPort),
+    // another platform joins: all that it says comes in at the join port, which goes on to the platform's own machines
+    flow('peers', 'data', 'join', PORTS.join),
+    flow('data', 'edge', 'http', s.edge.httpPort),
+    flow('edge', 'data', 'join doors', PORTS.joinReverse, MOST_EDGES),
   ];
 }

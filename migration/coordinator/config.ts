@@ -27,6 +27,8 @@ export const coordinatorSettingsSchema = z.strictObject({
   /** Directory of the coordinator's own: the join bundle (0600) and the report. */
   dataDir: z.string().min(1),
   locks: z.strictObject({ servers: z.array(HostPort).min(1) }),
+  /** Ports of this machine that lead to endpoints of the source, by the endpoint as the join bundle names it. */
+  doors: z.record(z.string(), HostPort).default({}),
   agents: z.array(z.strictObject({ machine: z.string(), endpoint: HostPort })).min(1),
   /** Peer endpoints of N2's datastore processes. */
   datastore: z.array(z.strictObject({ process: z.string(), endpoint: HostPort })).min(1),

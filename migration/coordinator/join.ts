@@ -32,11 +32,22 @@ export type JoinApp = z.infer<typeof JoinApp>;
  * secret. Its format is JSON, so another backend, organisation or passphrase of the stacks does not matter.
  */
 export const JoinBundle = z.strictObject({
-  format: z.literal(1),
+  format: z.literal(2),
   platformId: z.string().min(1),
   version: z.string(),
   protocols: z.array(z.int().positive()).min(1),
   capabilities: z.array(z.string()).default([]),
+  /** Join ports: the only addresses of the source that the target connects to. The other endpoints lie behind them. */
+  gateways: z
+    .array(
+      z.strictObject({
+        machine: z.string(),
+        endpoint: HostPort,
+        /** Doors on the source's side to the target's edges, in their order. */
+        reverse: z.array(HostPort),
+      }),
+    )
+    .min(1),
   agents: z.array(z.strictObject({ machine: z.string(), endpoint: HostPort, roles: z.array(z.string()) })).min(1),
   /** Peer endpoints of the datastore processes. */
   datastore: z.array(z.strictObject({ process: z.string(), endpoint: HostPort })).min(1),
@@ -49,6 +60,8 @@ export const JoinBundle = z.strictObject({
       MachineRole.extend({
         /** Address that the DNS name leads to. */
         address: z.string(),
+        /** Where it takes HTTP inside the source. */
+        endpoint: HostPort,
         httpPort: z.int(),
         httpsPort: z.int().nullable(),
       }),
@@ -66,6 +79,17 @@ export const JoinBundle = z.strictObject({
   expiresAtMs: z.int().positive(),
 });
 export type JoinBundle = z.infer<typeof JoinBundle>;
+
+/** What a target may reach of its source, `host:port` each, in an order that only the bundle decides. */
+export function endpointsOf(
+  b: Pick<JoinBundle, 'datastore' | 'zookeeper' | 'memcached'> & {
+    readonly agents: readonly { readonly endpoint: string }[];
+    readonly edges: readonly { readonly endpoint: string }[];
+  },
+): readonly string[] {
+  const all = [b.agents, b.datastore, b.edges].flatMap((list) => list.map((e) => e.endpoint));
+  return [...new Set([...all, ...b.zookeeper, ...Object.values(b.memcached).flat()])];
+}
 
 /**
  * Parses a join bundle (JSON text or value). Throws BAD_JOIN naming every fault with its path (never its values), and

@@ -34,7 +34,11 @@ export interface AppBundleArgs {
   readonly digest: pulumi.Input<string>;
   /** Folder of the program, relative to the project; '' when it comes from a running platform. */
   readonly directory: pulumi.Input<string>;
-  readonly from: pulumi.Input<{ agents: string[]; tls: TlsInput } | null>;
+  readonly from: pulumi.Input<{
+    gateways: { machine: string; endpoint: string }[];
+    agents: string[];
+    tls: TlsInput;
+  } | null>;
   /** Agents of the application's machines, host:port. */
   readonly to: pulumi.Input<pulumi.Input<string>[]>;
   /** One for each of them, changed when the machine is made anew: then it gets the bundle again. */

@@ -23,6 +23,9 @@ const provider: pulumi.dynamic.ResourceProvider = {
 export interface SourceArgs {
   readonly platformId: pulumi.Input<string>;
   readonly protocols: pulumi.Input<number[]>;
+  /** Join ports of the running platform. */
+  readonly gateways: pulumi.Input<{ machine: string; endpoint: string }[]>;
+  /** Its agents, host:port, behind them. */
   readonly agents: pulumi.Input<string[]>;
   readonly tls: TlsInput;
   /** Id of the platform that takes over. */

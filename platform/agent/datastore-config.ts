@@ -36,7 +36,12 @@ export const datastoreConfigSchema = z.strictObject({
     }),
   ),
   join: z
-    .strictObject({ platformId: z.string(), endpoints: z.array(endpointSchema).min(1), tls: tlsPathsSchema })
+    .strictObject({
+      platformId: z.string(),
+      endpoints: z.array(endpointSchema).min(1),
+      via: z.record(z.string(), z.string()).optional(),
+      tls: tlsPathsSchema,
+    })
     .optional(),
   metricsPort: z.int().optional(),
   /** History window of each shard, ms: how old a transaction's reads may be when it commits (C11). @default 60000 */

@@ -63,8 +63,10 @@ const lmdbSpecSchema = z.strictObject({ ...base, kind: z.literal('lmdb') });
 
 const joinSchema = z.strictObject({
   platformId: name,
-  /** Join ports of the other platform's datastore processes. */
+  /** The other platform's datastore processes, as they call themselves there. */
   endpoints: z.array(endpointSchema).min(1),
+  /** Where each of them is reached from here, `host:port` by `host:port`. @default there */
+  via: z.record(z.string(), z.string()).optional(),
   /** Material that the other platform accepts. */
   tls: tlsSchema,
 });
@@ -203,6 +205,35 @@ const coordinatorSpecSchema = z.strictObject({
   config: z.record(z.string(), z.unknown()),
 });
 
+/** The join port of a machine (platform/wire/gateway): a platform that joins this one comes in here and nowhere else. */
+const joinGatewaySpecSchema = z.strictObject({
+  ...base,
+  kind: z.literal('join'),
+  listen: endpointSchema,
+  /** Where it answers its agent. */
+  status: endpointSchema,
+  tls: tlsSchema.optional(),
+  /** `host:port` of what the other platform may reach. */
+  allow: z.array(z.string()),
+  /** Doors for this platform's machines to what the other one serves, by the target's name. */
+  reverse: z.array(z.strictObject({ target: name, listen: endpointSchema })).default([]),
+});
+
+/** The joining side on one of its machines: local ports that lead to endpoints of the other platform. */
+const joinClientSpecSchema = z.strictObject({
+  ...base,
+  kind: z.literal('join-client'),
+  /** The other platform's join ports, and the machines that their certificates name. */
+  gateways: z.array(z.strictObject({ machine: name, endpoint: endpointSchema })).min(1),
+  /** Of the join bundle. */
+  tls: tlsSchema,
+  status: endpointSchema,
+  /** `to`: `host:port` as the other platform knows it. */
+  forwards: z.array(z.strictObject({ listen: endpointSchema, to: z.string() })),
+  /** What this machine serves for the other platform. */
+  reverse: z.strictObject({ target: name, to: endpointSchema }).optional(),
+});
+
 export const roleSpecSchema = z.discriminatedUnion('kind', [
   locksSpecSchema,
   cassandraSpecSchema,
@@ -214,6 +245,8 @@ export const roleSpecSchema = z.discriminatedUnion('kind', [
   edgeSpecSchema,
   dnsSpecSchema,
   coordinatorSpecSchema,
+  joinGatewaySpecSchema,
+  joinClientSpecSchema,
 ]);
 
 export const machineSpecSchema = z.strictObject({ roles: z.array(roleSpecSchema) }).superRefine((m, c) => {
@@ -239,6 +272,8 @@ export type RelaySpec = z.output<typeof relaySpecSchema>;
 export type EdgeSpec = z.output<typeof edgeSpecSchema>;
 export type DnsSpec = z.output<typeof dnsSpecSchema>;
 export type CoordinatorSpec = z.output<typeof coordinatorSpecSchema>;
+export type JoinSpec = z.output<typeof joinGatewaySpecSchema>;
+export type JoinClientSpec = z.output<typeof joinClientSpecSchema>;
 /** A specification with every default filled in. */
 export type RoleSpec = z.output<typeof roleSpecSchema>;
 /** A specification as written: fields with defaults may be left out. */

@@ -165,7 +165,8 @@ async function main(): Promise<void> {
   await server.listen(`${config.peer.host}:${config.peer.port}`, tls);
   if (config.join) {
     const endpoints = config.join.endpoints.map((e) => `${e.host}:${e.port}`);
-    shards.join({ platform: config.join.platformId, endpoints, tls: readTls(config.join.tls) });
+    const { platformId: platform, via } = config.join;
+    shards.join({ platform, endpoints, ...(via === undefined ? {} : { via }), tls: readTls(config.join.tls) });
   }
   const metrics = doorMetrics(registry);
   const logger = { warn: log.warn.bind(log), error: log.error.bind(log) };

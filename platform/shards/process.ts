@@ -13,7 +13,8 @@ import { addControlService } from './control-service.js';
 import { ShardHost } from './host.js';
 import { Router } from './router.js';
 import { SHARD_METHODS, serveShard, shardDispatch } from './service.js';
-import { Connections, PeerSide, connectingChannel, hereSide, peerLink } from './sides.js';
+import { Connections, PeerSide, connectingChannel, hereSide, peerLink, placeOf } from './sides.js';
+import type { JoinedPlatform } from './sides.js';
 import type { Indexer, QueryEngine, ShardId } from './types.js';
 import { shardName } from './types.js';
 import type { KeyNaming } from './verify.js';
@@ -213,13 +214,13 @@ export class ShardProcess {
   }
 
   /** Joins another platform: this one connects, and is asked over the same connections (one port, one direction). */
-  join(o: { platform: string; endpoints: readonly string[]; tls: TlsMaterial }): void {
+  join(o: JoinedPlatform): void {
     const channel = connectingChannel(o);
     this.peerSide = new PeerSide(channel);
     const hello = { platform: this.o.platform, endpoint: this.o.endpoint };
     const failed = (e: Error) => this.o.log('peer.tunnel', { error: e.message });
     const clients = o.endpoints.map(
-      (e) => new TunnelClient(e, o.tls, hello, (path, body) => this.answerPeer(path, body), failed),
+      (e) => new TunnelClient(placeOf(o, e), o.tls, hello, (path, body) => this.answerPeer(path, body), failed),
     );
     this.leave = () => {
       for (const c of clients) c.close();

@@ -62,17 +62,34 @@ export interface PeerChannel {
   call<T>(endpoint: string, path: string, body: unknown, deadlineMs: number): Promise<T>;
 }
 
+export interface JoinedPlatform {
+  readonly platform: string;
+  /** Its datastore processes, by the names that they have there. */
+  readonly endpoints: readonly string[];
+  /** Where each of them is reached from here. @default there */
+  readonly via?: Readonly<Record<string, string>>;
+  /** Accepted there. */
+  readonly tls: TlsMaterial;
+}
+
+/** Where a process of the other platform is reached. Throws UNAVAILABLE for one that the join does not name. */
+export function placeOf(o: JoinedPlatform, endpoint: string): string {
+  const place = o.via === undefined ? endpoint : o.via[endpoint];
+  if (place !== undefined) return place;
+  throw new NxnwError(
+    'UNAVAILABLE',
+    `${endpoint} of platform ${o.platform} is not in the join bundle (it has ${o.endpoints.join(', ')}); make a new one with \`nxnw join\``,
+  );
+}
+
 /** The other platform, by connecting to it with a certificate that it accepts. */
-export function connectingChannel(o: {
-  platform: string;
-  endpoints: readonly string[];
-  tls: TlsMaterial;
-}): PeerChannel & { close(): void } {
+export function connectingChannel(o: JoinedPlatform): PeerChannel & { close(): void } {
   const connections = new Connections(o.tls);
   return {
     platform: o.platform,
     endpoints: () => o.endpoints,
-    call: (endpoint, path, body, deadlineMs) => connections.to(endpoint).call(path, body, { deadlineMs }),
+    call: async (endpoint, path, body, deadlineMs) =>
+      connections.to(placeOf(o, endpoint)).call(path, body, { deadlineMs }),
     close: () => connections.close(),
   };
 }

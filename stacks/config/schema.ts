@@ -54,6 +54,18 @@ const edge = z.strictObject({
   domains: z.array(hostName).default([]).describe("Host names of the platform's only application"),
 });
 
+const join = z.strictObject({
+  listen: z
+    .ipv4('must be an IPv4 address')
+    .optional()
+    .describe(
+      "Address at which the join ports listen, for another platform that does not reach the machines' own (`local`: from port 7460 on, one for each data machine). Default: each machine's own, port 7460",
+    ),
+  address: hostName
+    .optional()
+    .describe('Name or address by which another platform reaches the join ports. Default: where they listen'),
+});
+
 const app = z.strictObject({
   id: name.describe('Project id'),
   bundle: z.string().min(1).describe('Folder with the program and its app.yaml, relative to the project'),
@@ -107,6 +119,7 @@ export const configSchema = z.strictObject({
   cache: cache.prefault({}),
   locks: locks.prefault({}),
   edge: edge.prefault({}),
+  join: join.prefault({}),
   apps: z.array(app).default([]),
   dns: dns.optional(),
   migrateFrom: z.string().default('').describe('Stack of the source, or its join bundle; empty = no migration'),

@@ -50,7 +50,6 @@ const BETWEEN_MACHINES_AND_OPERATORS = [
     `${g} 7400-7400 from ${OPERATORS} (agent)`,
     `${g} 22-22 from 198.51.100.7/32 (ssh)`,
     `${g} 7400-7400 from data (agent)`,
-    `${g} 7400-7400 from ${PEERS} (agent)`,
   ]),
   'data 7410-7410 from data (datastore)',
   'data 2181-2181 from data (zookeeper)',
@@ -63,10 +62,9 @@ const BETWEEN_MACHINES_AND_OPERATORS = [
   'app 11211-11211 from app (memcached)',
   'app 11211-11211 from data (memcached)',
   'app 9100-9119 from edge (applications)',
-  `data 7410-7410 from ${PEERS} (datastore)`,
-  `data 2181-2181 from ${PEERS} (zookeeper)`,
-  `app 11211-11211 from ${PEERS} (memcached)`,
-  `edge 80-80 from ${PEERS} (http)`,
+  `data 7460-7460 from ${PEERS} (join)`,
+  'data 7472-7475 from edge (join doors)',
+  'edge 80-80 from data (http)',
 ];
 const TO_EDGES = ['edge 80-80 from 0.0.0.0/0 (http)', 'edge 443-443 from 0.0.0.0/0 (https)'];
 const TO_BALANCER = [

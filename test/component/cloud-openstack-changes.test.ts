@@ -27,7 +27,6 @@ describe('a platform in openstack that changes', () => {
     const changed = without(textOf(more), textOf(few)).map((line) => line.split(' ')[1]);
     assert.deepEqual(changed, [
       'cloud-allow-app-9100-from-edge',
-      'cloud-allow-app-11211-from-203.0.113.0/24',
       'cloud-allow-app-11211-from-app',
       'cloud-allow-app-11211-from-data',
     ]);

@@ -135,6 +135,26 @@ describe('the flows between machines', () => {
       assert.ok(checked > 5, String(checked));
     });
 
+  it('let another platform speak to the join ports only, and these to everything that they let it through to', () => {
+    for (const s of [settings(large), settings({ cloud: openstack('10.1.0.0/24') })]) {
+      const plan = planPlatform(s);
+      const flows = flowsOf(s);
+      assert.deepEqual(flows.filter((f) => f.from === 'peers').map((f) => [f.to, f.first, f.last]), [['data', 7460, 7460]]); // prettier-ignore
+      const gateways = plan.flatMap((m) => m.roles.flatMap((r) => (r.kind === 'join' ? [{ m, r }] : [])));
+      assert.equal(gateways.length, plan.filter((m) => m.group === 'data').length);
+      for (const { m, r } of gateways) {
+        assert.deepEqual(r.listen, { host: m.host, port: 7460 });
+        for (const to of r.allow) {
+          const [host, port] = to.split(':');
+          const there = plan.find((o) => o.host === host);
+          assert.ok(there !== undefined, to);
+          const open = flows.some((f) => f.from === 'data' && f.to === there.group && f.first <= Number(port) && Number(port) <= f.last); // prettier-ignore
+          assert.ok(open || there.name === m.name, `${m.name} cannot go on to ${to}`);
+        }
+      }
+    }
+  });
+
   it('give clients the edges only, and only the ports that these listen on', () => {
     const open = flowsOf(settings(large)).filter((f) => f.from === 'clients');
     assert.deepEqual(

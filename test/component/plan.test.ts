@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { machineSpecSchema } from '@nxnw/platform/agent/spec';
 import { coordinatorSettingsSchema } from '@nxnw/migration/coordinator/config';
-import { parseJoin } from '@nxnw/migration/coordinator/join';
+import { endpointsOf, parseJoin } from '@nxnw/migration/coordinator/join';
+import { hasCode } from '@nxnw/platform/errors';
+import { planJoin } from '@nxnw/components/plan/join';
 import { planPlatform } from '@nxnw/components/plan/roles';
 import { defaultNetwork } from '@nxnw/components/plan/machines';
 import { green, joinBundle, settings } from './fixtures.js';
@@ -83,6 +85,54 @@ describe('the plan of a platform', () => {
     const parsed = coordinatorSettingsSchema.safeParse(config);
     assert.ok(parsed.success, JSON.stringify(parsed.error?.issues));
     assert.equal(rolesOf(planPlatform(settings()), 'coordinator').length, 0);
+  });
+
+  it('reaches the platform that it takes over from by doors of its own machines, through the join ports alone', () => {
+    const source = joinBundle();
+    const plan = planPlatform(green({ datastore: { processes: 3 }, store: { kind: 'cassandra', nodes: 3, replication: 1 } })); // prettier-ignore
+    const n1 = new Set(endpointsOf(source));
+    for (const m of plan) {
+      const client = m.roles.find((r) => r.kind === 'join-client');
+      assert.equal(client !== undefined, m.group !== 'app', m.name);
+      for (const f of client?.forwards ?? []) {
+        assert.ok(n1.has(f.to), f.to);
+        assert.equal(f.listen.host, m.host);
+      }
+    }
+    const doorsOf = (machine: string) =>
+      new Map(
+        plan
+          .find((m) => m.name === machine)
+          ?.roles.flatMap((r) => (r.kind === 'join-client' ? r.forwards.map((f) => [f.to, f.listen] as const) : [])),
+      );
+    assert.deepEqual(new Set(doorsOf('data-1').keys()), new Set([...n1].filter((e) => !e.endsWith(':8080'))));
+    assert.deepEqual([...doorsOf('data-2').keys()], source.datastore.map((d) => d.endpoint)); // prettier-ignore
+    const edge = rolesOf(plan, 'edge')[0];
+    assert.deepEqual(edge?.peer, [...doorsOf('edge-1').values()]);
+    const client = plan.find((m) => m.name === 'edge-1')?.roles.find((r) => r.kind === 'join-client');
+    assert.deepEqual(client?.reverse, { target: 'edge-1', to: edge?.http });
+    assert.deepEqual(client?.gateways, [{ machine: 'data-1', endpoint: { host: '127.30.9.11', port: 7460 } }]);
+    const [store] = rolesOf(plan, 'datastore');
+    assert.deepEqual(Object.keys(store?.join?.via ?? {}), source.datastore.map((d) => d.endpoint)); // prettier-ignore
+  });
+
+  it('lets another platform in at a configured address, where its machines have none that it reaches', () => {
+    const two = { store: { kind: 'cassandra' as const, nodes: 2, replication: 1 } };
+    const local = planJoin(settings({ ...two, join: { listen: '192.168.122.1' } }));
+    assert.deepEqual(local.gateways.map((g) => [g.machine, g.endpoint]), [['data-1', '192.168.122.1:7460'], ['data-2', '192.168.122.1:7461']]); // prettier-ignore
+    const named = planJoin(settings({ ...two, join: { listen: '0.0.0.0', address: 'join.shop.test' } }));
+    assert.deepEqual(named.gateways.map((g) => g.endpoint), ['join.shop.test:7460', 'join.shop.test:7461']); // prettier-ignore
+    const gateways = planPlatform(settings({ join: { listen: '0.0.0.0' } })).flatMap((m) => m.roles.filter((r) => r.kind === 'join')); // prettier-ignore
+    assert.deepEqual(gateways[0]?.listen, { host: '0.0.0.0', port: 7460 });
+    assert.equal(planJoin(settings({ join: { listen: '0.0.0.0' } })).gateways[0]?.endpoint, '127.30.9.11:7460');
+  });
+
+  it('refuses a join bundle of a release that had no join port', () => {
+    const { gateways: _, ...old } = joinBundle();
+    assert.throws(
+      () => parseJoin(JSON.stringify({ ...old, format: 1 }), Date.now()),
+      (e: Error) => hasCode(e, 'BAD_JOIN') && /format.*gateways.*nxnw join/s.test(e.message),
+    );
   });
 
   it('hands out a join bundle that the other side can read', () => {

@@ -24,6 +24,11 @@ export const SHARDS = 4;
 const EDGE_PORT = 8080;
 const COORDINATOR_PORT = 7450;
 const DNS_PORT = 5300;
+const JOIN_PORT = 7460;
+/** N1's door to N2's edge. */
+const REVERSE_PORT = 7472;
+/** N2's first door to N1: the one to its edge. */
+const DOOR_PORT = 25_000;
 export const NAME = 'www.shop.test';
 const DNS_KEY = { keyName: 'nxnw', keySecret: Buffer.alloc(32, 7).toString('base64') };
 const MAIN = resolve(__dirname, '../../../migration/dist/coordinator/main.js');
@@ -35,6 +40,38 @@ interface Half {
   readonly dir: string;
   readonly agent: AgentClient;
   readonly operator: TlsMaterial;
+  readonly roles: readonly RoleSpecInput[];
+}
+
+/** N2's ways to N1: to its edge first. */
+function doors(blue: Half, green: Half): { to: string; listen: { host: string; port: number } }[] {
+  const { host, platform } = blue;
+  const to = [`${host}:${EDGE_PORT}`, `${host}:7400`, `${platform.zookeeper.ip}:2181`, `${host}:11211`];
+  return to.map((t, i) => ({ to: t, listen: { host: green.host, port: DOOR_PORT + i } }));
+}
+
+/** Everything but the data, which lies in the test's process, goes through the one port. */
+async function joinPort(blue: Half, green: Half, tls: TlsMaterial): Promise<void> {
+  const forwards = doors(blue, green);
+  const gateway: RoleSpecInput = {
+    kind: 'join',
+    id: 'join',
+    listen: { host: blue.host, port: JOIN_PORT },
+    status: { host: blue.host, port: 7470 },
+    allow: forwards.map((f) => f.to),
+    reverse: [{ target: 'edge-1', listen: { host: blue.host, port: REVERSE_PORT } }],
+  };
+  const client: RoleSpecInput = {
+    kind: 'join-client',
+    id: 'join-client',
+    gateways: [{ machine: 'm', endpoint: gateway.listen }],
+    tls,
+    status: { host: green.host, port: 7471 },
+    forwards,
+    reverse: { target: 'edge-1', to: { host: green.host, port: EDGE_PORT } },
+  };
+  await blue.agent.converge([...blue.roles, gateway], Date.now() + 30_000);
+  await green.agent.converge([...green.roles, client], Date.now() + 30_000);
 }
 
 /**
@@ -57,17 +94,19 @@ export class MigrationPair {
   /** Networks of the two, the first three parts of their addresses: `127.37.1`, `127.37.2`. */
   static async create(blueNetwork: string, greenNetwork: string): Promise<MigrationPair> {
     const bundle = packBundle(tinyApp());
-    const peer = [{ host: `${blueNetwork}.11`, port: EDGE_PORT }];
+    const peer = [{ host: `${greenNetwork}.11`, port: DOOR_PORT }];
     const [blue, green] = await Promise.all([
       half('blue', blueNetwork, 'self', bundle, []),
       half('green', greenNetwork, 'peer', bundle, peer),
     ]);
     await joinPlatforms(blue.platform, green.platform);
+    const joinTls = await issueCertificate(blue.platform.authority, { name: 'coordinator-join', hosts: [] });
+    await joinPort(blue, green, joinTls);
     return new MigrationPair(
       blue,
       green,
       bundle.digest,
-      await issueCertificate(blue.platform.authority, { name: 'coordinator-join', hosts: [] }),
+      joinTls,
       await issueCertificate(green.platform.authority, { name: 'coordinator', hosts: [green.host] }),
     );
   }
@@ -75,11 +114,18 @@ export class MigrationPair {
   join(): JoinBundle {
     const { blue } = this;
     return {
-      format: 1,
+      format: 2,
       platformId: 'blue',
       version: '0.1.0',
       protocols: [1],
       capabilities: [],
+      gateways: [
+        {
+          machine: 'm',
+          endpoint: `${blue.host}:${JOIN_PORT}`,
+          reverse: [`${blue.host}:${REVERSE_PORT}`],
+        },
+      ],
       agents: [{ machine: 'm', endpoint: `${blue.host}:7400`, roles: ['app', 'edge'] }],
       datastore: blue.platform.endpoints.map((endpoint, i) => ({ process: `blue-ds-${i}`, endpoint })),
       zookeeper: [`${blue.platform.zookeeper.ip}:2181`],
@@ -96,7 +142,16 @@ export class MigrationPair {
           roles: [{ machine: 'm', role: 'app' }],
         },
       ],
-      edges: [{ machine: 'm', role: 'edge', address: blue.host, httpPort: EDGE_PORT, httpsPort: null }],
+      edges: [
+        {
+          machine: 'm',
+          role: 'edge',
+          address: blue.host,
+          endpoint: `${blue.host}:${EDGE_PORT}`,
+          httpPort: EDGE_PORT,
+          httpsPort: null,
+        },
+      ],
       dns: { zone: 'shop.test', name: NAME, addresses: [blue.host], ttlSeconds: 1 },
       tls: this.joinTls,
       expiresAtMs: Date.now() + 3_600_000,
@@ -113,6 +168,7 @@ export class MigrationPair {
       version: '0.1.0',
       dataDir: path('data'),
       locks: { servers: [`${green.platform.zookeeper.ip}:2181`] },
+      doors: Object.fromEntries(doors(this.blue, green).map((d) => [d.to, `${d.listen.host}:${d.listen.port}`])),
       agents: [{ machine: 'm', endpoint: `${green.host}:7400` }],
       datastore: green.platform.endpoints.map((endpoint, i) => ({ process: `green-ds-${i}`, endpoint })),
       memcached: { [APP]: [`${green.host}:11211`] },
@@ -248,7 +304,7 @@ async function half(
       records: { www: [host] },
     });
   await agent.converge(roles, Date.now() + 30_000);
-  return { platform, host, dir, agent, operator };
+  return { platform, host, dir, agent, operator, roles };
 }
 
 function timeout(ms: number, what: string): Promise<never> {

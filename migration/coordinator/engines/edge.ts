@@ -2,6 +2,7 @@ import type { AgentClient, EdgeAppCounters } from '@nxnw/platform/agent/api';
 import { NxnwError } from '@nxnw/platform/errors';
 import type { Finding, Side } from '../api.js';
 import type { EdgePort, EdgeTraffic } from '../ports.js';
+import { address } from './cache.js';
 
 export interface EdgeRole {
   readonly machine: string;
@@ -16,12 +17,28 @@ export interface EdgeSide {
   readonly agents: ReadonlyMap<string, AgentClient>;
 }
 
+/** Servers that an edge takes as its peer. */
+const MOST_PEERS = 4;
+
+/** Ways from N1's edges to N2's: every edge of N2 by another gateway first, then the same by the next gateways. */
+export function peersOf(doors: readonly (readonly string[])[], edges: number): readonly string[] {
+  const all = doors.flatMap((_, round) =>
+    Array.from({ length: edges }, (_e, i) => doors[(round + i) % doors.length]?.[i]),
+  );
+  return all.filter((d) => d !== undefined).slice(0, MOST_PEERS);
+}
+
 /** The edges of both platforms, changed and measured by their machines' agents. */
 export class Edges implements EdgePort {
-  constructor(private readonly sides: Readonly<Record<Side, EdgeSide>>) {}
+  constructor(
+    private readonly sides: Readonly<Record<Side, EdgeSide>> & {
+      /** Of each of N1's gateways: its doors to N2's edges, in their order. */
+      readonly doors: readonly (readonly string[])[];
+    },
+  ) {}
 
   async introduce(): Promise<void> {
-    const peers = this.sides.target.edges.map((e) => ({ host: e.address, port: e.httpPort }));
+    const peers = peersOf(this.sides.doors, this.sides.target.edges.length).map(address);
     await Promise.all(this.each('source', (agent, role) => agent.setPeer(role, peers)));
   }
 

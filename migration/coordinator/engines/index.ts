@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { AgentClient } from '@nxnw/platform/agent/api';
+import { NxnwError } from '@nxnw/platform/errors';
 import { RemoteShardControl } from '@nxnw/platform/shards/control-client';
 import type { TlsMaterial } from '@nxnw/platform/wire/rpc';
 import { setServing, standbyState } from '../../apps/index.js';
@@ -20,8 +21,9 @@ export type Log = (event: string, fields: Readonly<Record<string, unknown>>) => 
 /** The real engines: data by N2's datastore processes, locks and caches in this process, the rest by the agents. */
 export function openEngines(config: CoordinatorConfig, join: JoinBundle, log: Log): Promise<Engines> {
   const own = readTls(config);
+  const door = (endpoint: string): string => doorTo(config, endpoint);
   const agents = {
-    source: new Map(join.agents.map((a) => [a.machine, new AgentClient(a.endpoint, join.tls)])),
+    source: new Map(join.agents.map((a) => [a.machine, new AgentClient(door(a.endpoint), join.tls)])),
     target: new Map(config.agents.map((a) => [a.machine, new AgentClient(a.endpoint, own)])),
   };
   const data = new RemoteShardControl(
@@ -29,17 +31,20 @@ export function openEngines(config: CoordinatorConfig, join: JoinBundle, log: Lo
     own,
   );
   const locks = new LockTrees(
-    { source: join.zookeeper, target: config.locks.servers },
+    { source: join.zookeeper.map(door), target: config.locks.servers },
     `${config.platformId}-coordinator`,
     log,
   );
-  const cache = new Caches({ source: join.memcached, target: config.memcached }, (e) => log(e.event, e.fields));
+  const memcached = Object.fromEntries(Object.entries(join.memcached).map(([app, list]) => [app, list.map(door)]));
+  const cache = new Caches({ source: memcached, target: config.memcached }, (e) => log(e.event, e.fields));
   const edge = new Edges({
     source: { agents: agents.source, edges: join.edges.map((e) => ({ ...e, https: e.httpsPort !== null })) },
     target: { agents: agents.target, edges: config.edges },
+    doors: join.gateways.map((g) => g.reverse),
   });
   const source = new Source({
     join,
+    zookeeper: join.zookeeper.map(door),
     target: config.platformId,
     sourceAgents: agents.source,
     targetAgents: agents.target,
@@ -64,6 +69,17 @@ export function openEngines(config: CoordinatorConfig, join: JoinBundle, log: Lo
       for (const side of [agents.source, agents.target]) for (const a of side.values()) a.close();
     },
   });
+}
+
+/** Where an endpoint of the source is reached from here. */
+function doorTo(config: CoordinatorConfig, endpoint: string): string {
+  const door = config.doors[endpoint];
+  if (door !== undefined) return door;
+  throw new NxnwError(
+    'BAD_JOIN',
+    `the join bundle names ${endpoint}, which this platform has no way to; run \`nxnw up\`, which makes one`,
+    { endpoint },
+  );
 }
 
 function appsPort(

@@ -11,6 +11,8 @@ export const SOURCE_LEASE = '/nxnw/source-lease';
 
 export interface SourceParts {
   readonly join: JoinBundle;
+  /** Where N1's ZooKeeper servers are reached from here. */
+  readonly zookeeper: readonly string[];
   readonly target: string;
   readonly sourceAgents: ReadonlyMap<string, AgentClient>;
   readonly targetAgents: ReadonlyMap<string, AgentClient>;
@@ -54,7 +56,7 @@ export class Source implements SourcePort {
   }
 
   private async withZooKeeper<T>(f: (zk: ZooKeeper) => Promise<T>): Promise<T> {
-    const zk = await ZooKeeper.connect({ servers: this.p.join.zookeeper.join(',') });
+    const zk = await ZooKeeper.connect({ servers: this.p.zookeeper.join(',') });
     try {
       return await f(zk);
     } finally {
@@ -82,7 +84,10 @@ export class Source implements SourcePort {
       ['N1', sourceAgents],
       ['N2', targetAgents],
     ] as const)
-      for (const [machine, agent] of agents) findings.push(await this.reach(`${side} ${machine}`, agent));
+      for (const [machine, agent] of agents) {
+        const named = side === 'N1' ? join.agents.find((a) => a.machine === machine)?.endpoint : undefined;
+        findings.push(await this.reach(`${side} ${machine}`, agent, named ?? agent.target));
+      }
     findings.push(await this.zookeeper());
     const free = await this.freeBytes();
     findings.push({
@@ -94,12 +99,12 @@ export class Source implements SourcePort {
     return findings.map((f) => (f.ok ? { ...f, next: '' } : f));
   }
 
-  private async reach(name: string, agent: AgentClient): Promise<Finding> {
+  private async reach(name: string, agent: AgentClient, at: string): Promise<Finding> {
     const beganMs = this.p.now();
     try {
       const s = await agent.status();
       const bad = s.roles.filter((r) => r.state !== 'healthy').map((r) => `${r.id} ${r.state} (${r.detail})`);
-      const found = `agent ${s.agentVersion} at ${agent.target}, round trip ${this.p.now() - beganMs} ms`;
+      const found = `agent ${s.agentVersion} at ${at}, round trip ${this.p.now() - beganMs} ms`;
       return {
         name,
         ok: bad.length === 0,
@@ -107,7 +112,10 @@ export class Source implements SourcePort {
         next: 'see `nxnw logs`',
       };
     } catch (e) {
-      const next = `check that the machine is up and that ${agent.target} is open to this platform`;
+      const { gateways } = this.p.join;
+      const next = name.startsWith('N1')
+        ? `check that the machine is up, and that N1's join port (${gateways.map((g) => g.endpoint).join(', ')}) is open to this platform; see \`nxnw logs\` of the role join-client`
+        : `check that the machine is up and that ${at} is open to this platform`;
       return { name, ok: false, found: asError(e).message, next };
     }
   }
@@ -119,7 +127,7 @@ export class Source implements SourcePort {
       const found = `session and answer in ${this.p.now() - beganMs} ms, source lease ${lease === null ? 'not ' : ''}held`;
       return { name: 'N1 ZooKeeper', ok: true, found, next: '' };
     } catch (e) {
-      const next = `check that ${this.p.join.zookeeper.join(', ')} is open to this platform`;
+      const next = `check that N1's servers (${this.p.join.zookeeper.join(', ')}) are up, and that its join port is open to this platform`;
       return { name: 'N1 ZooKeeper', ok: false, found: asError(e).message, next };
     }
   }

@@ -2,18 +2,19 @@ import { resolve } from 'node:path';
 import { AgentClient } from '@nxnw/platform/agent/api';
 import { packBundle } from '@nxnw/platform/apps/bundle';
 import { homeDir } from '@nxnw/platform/agent/home';
-import { NxnwError } from '@nxnw/platform/errors';
+import { NxnwError, asError } from '@nxnw/platform/errors';
 import { canonical } from './canonical.js';
 import type { Log } from './engine-log.js';
 import type { Tls } from './targets.js';
+import { throughGateways, type Gateways } from './through.js';
 
 export interface BundleInputs {
   readonly app: string;
   readonly digest: string;
   /** Folder of the program; '' when the bundle comes from `from`. */
   readonly directory: string;
-  /** Agents of the running platform that hold the bundle, host:port, and what they accept. */
-  readonly from: { readonly agents: readonly string[]; readonly tls: Tls } | null;
+  /** The running platform's join ports, its agents that hold the bundle, host:port, and what they accept. */
+  readonly from: { readonly gateways: readonly Gateways[]; readonly agents: readonly string[]; readonly tls: Tls } | null; // prettier-ignore
   /** Agents of the machines that run the application, host:port. */
   readonly to: readonly string[];
   /** One for each of them; changes when the machine is made anew. */
@@ -47,22 +48,25 @@ async function fetchArchive(inputs: BundleInputs, log: Log): Promise<Buffer> {
       );
     return packed.archive;
   }
-  const failures: string[] = [];
-  for (const agent of inputs.from.agents) {
-    log(`fetching the bundle from the running platform (${agent})`);
-    const client = new AgentClient(agent, inputs.from.tls);
-    try {
-      return await client.download(inputs.digest);
-    } catch (e) {
-      failures.push(`${agent}: ${e instanceof Error ? e.message : String(e)}`);
-    } finally {
-      client.close();
+  const { gateways, agents, tls } = inputs.from;
+  return throughGateways({ gateways, tls, endpoints: agents }, async (at, status) => {
+    const failures: string[] = [];
+    for (const agent of agents) {
+      log(`fetching the bundle from the running platform (${agent})`);
+      const client = new AgentClient(at(agent), tls);
+      try {
+        return await client.download(inputs.digest);
+      } catch (e) {
+        failures.push(`${agent}: ${asError(e).message}`);
+      } finally {
+        client.close();
+      }
     }
-  }
-  throw new NxnwError(
-    'BUNDLE_UNAVAILABLE',
-    `no machine of the running platform gave the bundle of application ${inputs.app}: ${failures.join('; ')}`,
-  );
+    throw new NxnwError(
+      'BUNDLE_UNAVAILABLE',
+      `no machine of the running platform gave the bundle of application ${inputs.app}: ${failures.join('; ')}; its join port: ${status()}`,
+    );
+  });
 }
 
 /** Where the bundle comes from is no difference: its digest is what it is. */

@@ -2,11 +2,14 @@ import { AgentClient } from '@nxnw/platform/agent/api';
 import { NxnwError, asError } from '@nxnw/platform/errors';
 import { PROTOCOLS, commonProtocol } from '../../coordinator/join.js';
 import type { Tls } from './targets.js';
+import { throughGateways, type Gateways } from './through.js';
 
 export interface SourceInputs {
   readonly platformId: string;
   readonly protocols: readonly number[];
-  /** Agents of the running platform, host:port, and what they accept. */
+  /** Join ports of the running platform. */
+  readonly gateways: readonly Gateways[];
+  /** Its agents, host:port, behind them, and what they accept. */
   readonly agents: readonly string[];
   readonly tls: Tls;
   /** Id of the platform that takes over. */
@@ -25,7 +28,11 @@ export interface SourceState extends SourceInputs {
  */
 export async function meetSource(inputs: SourceInputs): Promise<SourceState> {
   const protocol = commonProtocol(inputs, { platformId: inputs.target, protocols: PROTOCOLS });
-  const answers = await Promise.allSettled(inputs.agents.map((a) => platformOf(a, inputs.tls)));
+  const { gateways, tls, agents } = inputs;
+  const { answers, way } = await throughGateways({ gateways, tls, endpoints: agents }, async (at, status) => ({
+    answers: await Promise.allSettled(agents.map((a) => platformOf(at(a), tls))),
+    way: status(),
+  }));
   const found = answers.find((a) => a.status === 'fulfilled')?.value;
   if (found === undefined) {
     const why = answers.map(
@@ -33,7 +40,7 @@ export async function meetSource(inputs: SourceInputs): Promise<SourceState> {
     );
     throw new NxnwError(
       'SOURCE_UNREACHABLE',
-      `the running platform ${inputs.platformId} does not answer at any of its machines, so nothing was made. Check that it is up and reachable from here (\`nxnw doctor\` on its stack), and that the join bundle is its own and not revoked. Tried: ${why.join('; ')}`,
+      `the running platform ${inputs.platformId} does not answer at any of its machines, so nothing was made. Check that it is up, that its join port (${gateways.map((g) => g.endpoint).join(', ')}) is reachable from here (\`nxnw doctor\` on its stack), and that the join bundle is its own and not revoked. Its join port: ${way}. Tried: ${why.join('; ')}`,
       { platformId: inputs.platformId },
     );
   }

@@ -22,9 +22,7 @@ export function planDatastore(spec: DatastoreSpec, machine: MachineContext): Rol
     locks: spec.locks,
     store: store.kind === 'lmdb' ? { kind: 'lmdb', dir: storeDirectory(machine.dir, store.role) } : store,
     apps: spec.apps,
-    ...(spec.join && join_
-      ? { join: { platformId: spec.join.platformId, endpoints: spec.join.endpoints, tls: join_.paths } }
-      : {}),
+    ...(spec.join && join_ ? { join: { ...spec.join, tls: join_.paths } } : {}),
     ...(spec.metricsPort === undefined ? {} : { metricsPort: spec.metricsPort }),
     healthFile,
   });

@@ -8,6 +8,7 @@ import { planCassandra } from './cassandra.js';
 import { planCoordinator } from './coordinator.js';
 import { planDatastore } from './datastore.js';
 import { planDns } from './dns.js';
+import { planJoin, planJoinClient } from './join.js';
 import { planLmdb } from './lmdb.js';
 import { planLocks } from './locks.js';
 
@@ -18,6 +19,8 @@ const RANKS: Readonly<Record<RoleKind, number>> = {
   cassandra: 0,
   cache: 0,
   dns: 0,
+  join: 0,
+  'join-client': 0,
   datastore: 1,
   relay: 1,
   coordinator: 2,
@@ -57,5 +60,9 @@ export function planRole(spec: RoleSpec, machine: MachineContext): RolePlan {
       return planDns(spec, machine);
     case 'coordinator':
       return planCoordinator(spec, machine);
+    case 'join':
+      return planJoin(spec, machine);
+    case 'join-client':
+      return planJoinClient(spec, machine);
   }
 }

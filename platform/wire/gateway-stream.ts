@@ -1,0 +1,96 @@
+import { constants } from 'node:http2';
+import type { Http2Session, Http2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { NxnwError } from '../errors.js';
+
+/**
+ * What both ends of the join port share. Between two platforms there are HTTP/2 sessions that N2 opens, and on them
+ * streams of the method CONNECT that each carry one TCP connection. `:authority` says where to:
+ *   host:port       an endpoint of N1
+ *   reverse         no connection: N1's asks for connections to N2 come on it, lines of JSON `{"id": n}`
+ *   reverse:n       the connection that N1 asked for with that id
+ */
+export const REVERSE = 'reverse';
+
+/** Common name of the certificate in a join bundle: the only one that the join port serves. */
+export const JOIN_SUBJECT = 'coordinator-join';
+
+/** Header of a refusal: a stable code and a message. */
+export const ERROR_CODE = 'nxnw-error';
+export const ERROR_TEXT = 'nxnw-message';
+/** Header of a stream `reverse`: the target of N2 that its platform serves. */
+export const TARGET = 'nxnw-target';
+
+/** Connections in one session. */
+export const MOST_STREAMS = 1000;
+/** Unread bytes of one connection on the way; a session's window holds more than those of a few slow readers. */
+export const SETTINGS = { initialWindowSize: 512 << 10, enablePush: false, maxConcurrentStreams: MOST_STREAMS };
+export const SESSION_WINDOW_BYTES = 16 << 20;
+
+export const CONNECT_MS = 3000;
+const PING_MS = 1000;
+/** Pings that may be late: a process that stood still itself has not waited that long. */
+const LATE_PINGS = 4;
+
+/** Logs are events with fields; never a secret. */
+export type WireLog = (event: string, fields: Readonly<Record<string, unknown>>) => void;
+
+/**
+ * Joins a TCP connection and a stream: each side's end of sending is passed on, a slow reader slows the other side's
+ * sender, and an abort of one is an abort of the other, never a clean end.
+ */
+export function splice(socket: Socket, stream: Http2Stream): void {
+  // a stream that is destroyed says `end` too
+  let ended = false;
+  const heardAll = (): void => {
+    if (stream.destroyed || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
+    ended = true;
+    socket.end();
+  };
+  stream.on('end', heardAll);
+  socket.on('error', () => abortStream(stream));
+  stream.on('error', () => socket.resetAndDestroy());
+  socket.on('close', () => {
+    if (!socket.readableEnded || !socket.writableFinished) abortStream(stream);
+  });
+  stream.on('close', () => {
+    if (!ended || !stream.writableFinished) socket.resetAndDestroy();
+  });
+  if (stream.destroyed) return void socket.resetAndDestroy();
+  if (socket.destroyed) return abortStream(stream);
+  socket.pipe(stream);
+  stream.pipe(socket, { end: false });
+  // one that sent nothing may have said so already
+  if (stream.readableEnded) heardAll();
+}
+
+/** The other side sees an abort, not an end: `close` would send an end first. */
+export function abortStream(stream: Http2Stream): void {
+  if (!stream.destroyed) stream.destroy(new Error('the connection that the stream carries was aborted'));
+}
+
+/** Ends a session at once, and its streams by an abort. */
+export function cutSession(session: Http2Session): void {
+  session.destroy(undefined, constants.NGHTTP2_CANCEL);
+}
+
+/** Asks the other side every second whether it is there; a session that does not answer for about 5 s is destroyed. */
+export function keepAlive(session: Http2Session): void {
+  let late = 0;
+  let heardBytes = 0;
+  const timer = setInterval(() => {
+    // bytes on the way before the answer are a sign of life too
+    if (session.destroyed) return;
+    const { bytesRead = 0 } = session.socket;
+    if (bytesRead !== heardBytes) late = Math.min(late, 1);
+    heardBytes = bytesRead;
+    if (late > LATE_PINGS) return void cutSession(session);
+    if (late++ === 0) session.ping(() => (late = 0));
+  }, PING_MS);
+  session.once('close', () => clearInterval(timer));
+}
+
+/** As header values: no line ends, nothing beyond ASCII. */
+export function refusal(e: NxnwError): Record<string, string | number> {
+  return { [ERROR_CODE]: e.code, [ERROR_TEXT]: e.message.replace(/[^\x20-\x7e]/g, '?').slice(0, 500) };
+}
