@@ -88,6 +88,13 @@ export interface EdgeCounters {
   readonly apps: readonly EdgeAppCounters[];
 }
 
+export interface DrainAnswer {
+  /** False: nothing was done, since an application would have had no other instance that is up. */
+  readonly drained: boolean;
+  /** Requests that the instances still have. */
+  readonly sessions: number;
+}
+
 export interface UploadAnswer {
   /** Bytes the agent holds of this blob; the next piece starts here. */
   readonly haveBytes: number;
@@ -203,6 +210,19 @@ export class AgentClient {
    */
   setPeer(role: string, servers: readonly Endpoint[], caPem?: string): Promise<MachineStatus> {
     return this.call('setPeer', { role, servers, ...(caPem === undefined ? {} : { caPem }) }, 60_000);
+  }
+
+  /**
+   * Gives the instances at these addresses no new requests, and answers when they have none left or after `waitMs`. Ends
+   * by `undrain`, and by itself after five minutes.
+   */
+  drain(role: string, servers: readonly Endpoint[], waitMs: number): Promise<DrainAnswer> {
+    return this.call('drain', { role, servers, waitMs }, waitMs + CALL_MS);
+  }
+
+  /** Ends a drain; answers when the instances are up, or after `waitMs` the addresses of those that are not. */
+  undrain(role: string, servers: readonly Endpoint[], waitMs: number): Promise<{ readonly down: readonly string[] }> {
+    return this.call('undrain', { role, servers, waitMs }, waitMs + CALL_MS);
   }
 
   edgeCounters(role: string): Promise<EdgeCounters> {

@@ -105,7 +105,7 @@ export class Role {
     if (old && old.restartHash !== wanted.restartHash) {
       await old.stop();
       const fresh = await this.supervise(plan, wanted);
-      if (several) await this.rolled(fresh);
+      if (several || this.spec.kind === 'datastore') await this.rolled(fresh);
       return [`${name}: restarted with its new configuration`];
     }
     const p = old ?? (await this.supervise(plan, wanted));
@@ -151,7 +151,10 @@ export class Role {
     }
   }
 
-  /** Waits for one instance of several before the next one goes; the edges' checks must have seen it too. */
+  /**
+   * Waits for one instance of several, or one of the machine's datastore processes, before the next one goes; the edges'
+   * checks must have seen it too.
+   */
   private async rolled(p: Supervised): Promise<void> {
     await this.healthy(p);
     await delay(ROLLING_SETTLE_MS);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { servingFile } from '../apps/role.js';
-import { edgeCounters, rememberPeer, setRoute } from '../edge/role.js';
+import { drainServers, edgeCounters, rememberPeer, setRoute, undrainServers } from '../edge/role.js';
 import { NxnwError } from '../errors.js';
 import type { Caller, RpcService, UnaryHandler } from '../wire/rpc.js';
 import type { Agent } from './agent.js';
@@ -11,11 +11,13 @@ import type { KeyRotation } from './identity.js';
 import { logPath, tailLog } from './logs.js';
 import { method } from './method.js';
 import { metricsText } from './metrics.js';
+import { endpointSchema } from './spec.js';
 import type { EdgeSpec } from './spec.js';
 
 const MAX_WAIT_MS = 600_000;
 /** An application may run as another user. */
 const READABLE = 0o644;
+const servers = z.array(endpointSchema).max(64);
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** What ends the agent process; done after the answer was sent. */
@@ -78,6 +80,12 @@ export function agentService(agent: Agent, rotation: KeyRotation, endings: Endin
         return agent.status();
       },
     ),
+    drain: method(z.object({ role: z.string(), servers, waitMs: z.number().min(0).max(MAX_WAIT_MS) }), (r) =>
+      drainServers(dir, edgeOf(r.role), r.servers, r.waitMs),
+    ),
+    undrain: method(z.object({ role: z.string(), servers, waitMs: z.number().min(0).max(MAX_WAIT_MS) }), async (r) => ({
+      down: await undrainServers(dir, edgeOf(r.role), r.servers, r.waitMs),
+    })),
     setServing: method(z.object({ role: z.string(), serving: z.boolean() }), (r) => {
       const spec = agent.role(r.role).specification;
       if (spec.kind !== 'app')

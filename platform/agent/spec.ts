@@ -141,15 +141,15 @@ const appSpecSchema = z.strictObject({
   serving: z.boolean().default(true),
 });
 
-/** A relay of TCP connections: plain on one side, mTLS on the other, for an app whose datastore is on another machine. */
+/** A relay of TCP connections: plain or mTLS on each side, for an app whose datastore is another process or machine. */
 const relaySpecSchema = z.strictObject({
   ...base,
   kind: z.literal('relay'),
   listen: endpointSchema,
   /** Tried in turn. */
   targets: z.array(endpointSchema).min(1),
-  /** Which side speaks mTLS. */
-  tlsSide: z.enum(['listen', 'targets']),
+  /** Which side speaks mTLS; `none` within one machine. */
+  tlsSide: z.enum(['listen', 'targets', 'none']),
   tls: tlsSchema.optional(),
 });
 

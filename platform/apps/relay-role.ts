@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { homeDir } from '../agent/home.js';
+import { signal } from '../agent/procfs.js';
 import type { MachineContext, Probe, RolePlan } from '../agent/plan.js';
 import { placeTls } from '../agent/roles/node.js';
 import type { RelaySpec } from '../agent/spec.js';
@@ -15,13 +16,24 @@ export function planRelay(spec: RelaySpec, machine: MachineContext): RolePlan {
   const config = { listen, targets, tlsSide, tls: tls.paths };
   return {
     dirs: [dir],
-    files: [...tls.files, { path: configFile, content: JSON.stringify(config, null, 2) + '\n', onChange: 'restart' }],
+    files: [...tls.files, { path: configFile, content: JSON.stringify(config, null, 2) + '\n', onChange: 'reload' }],
     version: '',
+    // other targets are for new connections: those under way go on
+    reload: (pid) => {
+      signal(pid, 'SIGHUP');
+      return Promise.resolve();
+    },
     processes: [
       {
         name: spec.id,
         command: process.execPath,
-        args: [join(homeDir(), 'platform/dist/apps/relay-main.js'), '--config', configFile],
+        // what is named here restarts the relay when it changes
+        args: [
+          join(homeDir(), 'platform/dist/apps/relay-main.js'),
+          ...['--config', configFile],
+          `${listen.host}:${listen.port}`,
+          tlsSide,
+        ],
         env: { NODE_ENV: 'production' },
         cwd: dir,
         listens: [{ ...listen, protocol: 'tcp' }],

@@ -10,45 +10,62 @@ const CONNECT_MS = 3000;
 
 export interface RelayOptions {
   readonly listen: Endpoint;
-  /** Tried in turn, beginning with another one for each connection. */
-  readonly targets: readonly Endpoint[];
+  /** Of a new connection: tried in turn, beginning with another one for each. */
+  readonly targets: () => readonly Endpoint[];
   /** The side that speaks mTLS; the other one is plain. */
-  readonly tlsSide: 'listen' | 'targets';
+  readonly tlsSide: 'listen' | 'targets' | 'none';
   readonly tls: TlsMaterial;
 }
 
 /**
  * Carries TCP connections between a plain side and a side with mTLS. A pair of relays takes an application's datastore
  * door to another machine: the application still sees a loopback port. Answers the server once it listens.
+ *
+ * The target is reached first, also before the TLS of the listening side: where none can be, the caller's connection
+ * fails as a whole, and a relay that calls goes to another machine.
  */
 export async function startRelay(o: RelayOptions): Promise<Server> {
   let turn = 0;
-  const accept = (client: Socket): void => {
-    client.on('error', () => client.destroy());
-    client.pause();
+  const accept = (raw: Socket): void => {
+    raw.on('error', () => raw.destroy());
+    raw.pause();
+    const targets = o.targets();
     const first = turn++;
-    const order = o.targets.map((_, i) => o.targets[(first + i) % o.targets.length]);
+    const order = targets.map((_, i) => targets[(first + i) % targets.length]);
     firstReachable(order, o)
       .then((server) => {
-        server.on('error', () => client.destroy());
-        client.on('error', () => server.destroy());
-        client.on('close', () => server.destroy());
-        server.on('close', () => client.destroy());
-        client.pipe(server);
-        server.pipe(client);
+        if (o.tlsSide === 'listen') secured(raw, server, o.tls);
+        else join(raw, server);
       })
-      .catch((e: unknown) => client.destroy(e instanceof Error ? e : undefined));
+      .catch((e: unknown) => raw.destroy(e instanceof Error ? e : undefined));
   };
-  const server =
-    o.tlsSide === 'listen'
-      ? createTlsServer({ ...o.tls, requestCert: true, rejectUnauthorized: true, allowHalfOpen: true }, accept)
-      : createServer({ allowHalfOpen: true }, accept);
+  const server = createServer({ allowHalfOpen: true }, accept);
   server.maxConnections = MAX_CONNECTIONS;
   await new Promise<void>((ok, fail) => {
     server.once('error', fail);
     server.listen(o.listen.port, o.listen.host, ok);
   });
   return server;
+}
+
+/** A TLS server of this connection's own: only one checks the caller's certificate before anything is carried. */
+function secured(raw: Socket, server: Socket, tls: TlsMaterial): void {
+  const options = { ...tls, requestCert: true, rejectUnauthorized: true, allowHalfOpen: true };
+  const endpoint = createTlsServer(options, (client) => join(client, server));
+  endpoint.on('tlsClientError', () => raw.destroy());
+  raw.on('close', () => server.destroy());
+  server.on('error', () => raw.destroy());
+  endpoint.emit('connection', raw);
+}
+
+/** Whatever ends one side ends the other. */
+function join(client: Socket, server: Socket): void {
+  server.on('error', () => client.destroy());
+  client.on('error', () => server.destroy());
+  client.on('close', () => server.destroy());
+  server.on('close', () => client.destroy());
+  client.pipe(server);
+  server.pipe(client);
 }
 
 async function firstReachable(targets: readonly (Endpoint | undefined)[], o: RelayOptions): Promise<Socket> {

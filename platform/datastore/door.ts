@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import type { ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js';
 import { NxnwError } from '../errors.js';
@@ -25,6 +26,7 @@ import { TransactionTable } from './transactions.js';
 
 /** Given to the shards' own answer to a deadline, which says more. */
 const LATE_MS = 200;
+const DRAIN_POLL_MS = 10;
 
 export interface DoorLogger {
   warn(fields: Readonly<Record<string, unknown>>, event: string): void;
@@ -61,8 +63,14 @@ export interface Door {
   listen(address: string): Promise<number>;
   /** A request that another process's door forwarded because its transaction's home is here. */
   handleForwarded(method: Method, request: Buffer, deadlineMs: number): Promise<Buffer>;
-  /** Takes no more requests, lets running ones end for at most `graceMs`, then closes. @default 1000 */
+  /**
+   * Takes no more connections and tells the callers to go elsewhere; what they had sent by then is answered, for at most
+   * `graceMs`. Requests of transactions whose home is here are still taken when another process forwards them.
+   * @default 1000
+   */
   close(graceMs?: number): Promise<void>;
+  /** Waits until no request runs and no transaction is open here, at most `ms`; then forwarded ones are refused. */
+  drain(ms: number): Promise<void>;
 }
 
 /** A decoded request: for whom, in which transaction (its bytes), and what to do. */
@@ -182,6 +190,10 @@ class DoorRequests {
       );
   }
 
+  get idle(): boolean {
+    return this.count === 0 && this.service.transactions.openCount === 0;
+  }
+
   close(): void {
     this.closing = true;
   }
@@ -262,7 +274,6 @@ export function createDoor(o: DoorOptions): Door {
       }),
     handleForwarded: (method, request, deadlineMs) => doorRequests.admitted(method, request, deadlineMs, true),
     close: async (graceMs = 1000) => {
-      doorRequests.close();
       await new Promise<void>((ok) => {
         const timer = setTimeout(() => server.forceShutdown(), graceMs);
         server.tryShutdown(() => {
@@ -270,6 +281,11 @@ export function createDoor(o: DoorOptions): Door {
           ok();
         });
       });
+    },
+    drain: async (ms) => {
+      const endMs = performance.now() + ms;
+      while (!doorRequests.idle && performance.now() < endMs) await delay(DRAIN_POLL_MS);
+      doorRequests.close();
     },
   };
 }

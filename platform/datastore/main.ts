@@ -27,7 +27,11 @@ import { shardMetrics } from './shard-metrics.js';
 import type { TransactionHome } from './tokens.js';
 
 const SESSION_MS = 6000;
-const CLOSE_MS = 9000;
+/** Longest time to stop in; the agent waits 15 s. */
+const CLOSE_MS = 12_000;
+/** For requests that its doors had taken, and then for transactions that it keeps. */
+const DOOR_MS = 2000;
+const DRAIN_MS = 2000;
 const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime });
 
 interface ForwardedCall {
@@ -203,7 +207,10 @@ async function main(): Promise<void> {
     log.info({ signal }, 'datastore.stopping');
     setTimeout(() => process.exit(1), CLOSE_MS).unref();
     (async () => {
-      await Promise.all([...homes.doors.values()].map((d) => d.close(1000)));
+      const doors = [...homes.doors.values()];
+      await Promise.all(doors.map((d) => d.close(DOOR_MS)));
+      // its transactions go on through the doors of others, and end here
+      await Promise.all(doors.map((d) => d.drain(DRAIN_MS)));
       await shards.close();
       await server.close(500);
       closeMetrics();

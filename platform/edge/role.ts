@@ -3,16 +3,18 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { NxnwError, asError, hasCode } from '../errors.js';
-import type { EdgeCounters, RouteTarget } from '../agent/api.js';
+import type { DrainAnswer, EdgeCounters, RouteTarget } from '../agent/api.js';
 import { canonicalJson, readIfThere, writeAtomic } from '../agent/files.js';
 import { findProgram } from '../agent/home.js';
 import type { MachineContext, RolePlan } from '../agent/plan.js';
 import { endpointSchema } from '../agent/spec.js';
-import type { EdgeSpec } from '../agent/spec.js';
+import type { EdgeSpec, Endpoint } from '../agent/spec.js';
 import { CERTIFICATE, HOSTS_MAP, PEER_CA, PEER_SLOTS, ROUTES_MAP, haproxyConfig, hostsMap } from './config.js';
 import { EdgeRuntime } from './runtime.js';
 
 const CONFIG = 'haproxy.cfg';
+/** Longer than a machine takes to have its roles changed. */
+const DRAIN_LEASE_MS = 5 * 60_000;
 
 const directory = (machineDir: string, role: string): string => join(machineDir, 'roles', role);
 
@@ -170,6 +172,56 @@ export function setRoute(machineDir: string, spec: EdgeSpec, app: string, to: Ro
     await runtime.setRoute(app, to);
     return runtime.counters(spec);
   });
+}
+
+const addressOf = (e: Endpoint): string => `${e.host}:${e.port}`;
+
+/** Drains that end by themselves, by directory and address: who asked for them may be gone. */
+const leases = new Map<string, NodeJS.Timeout>();
+
+function endLease(dir: string, address: string): void {
+  clearTimeout(leases.get(`${dir} ${address}`));
+  leases.delete(`${dir} ${address}`);
+}
+
+/**
+ * Takes servers out of the edge's turn until `undrainServers`, DRAIN_LEASE_MS, or a reload of HAProxy. See
+ * AgentClient.drain.
+ */
+export function drainServers(
+  machineDir: string,
+  spec: EdgeSpec,
+  servers: readonly Endpoint[],
+  waitMs: number,
+): Promise<DrainAnswer> {
+  const dir = directory(machineDir, spec.id);
+  const addresses = servers.map(addressOf);
+  return inTurn(dir, async () => {
+    const left = await new EdgeRuntime(dir).drain(spec, addresses, waitMs);
+    if (left === null) return { drained: false, sessions: 0 };
+    for (const server of servers) {
+      endLease(dir, addressOf(server));
+      const over = setTimeout(() => {
+        // an edge that does not answer any more has no drain either
+        undrainServers(machineDir, spec, [server], 0).catch(() => undefined);
+      }, DRAIN_LEASE_MS);
+      leases.set(`${dir} ${addressOf(server)}`, over.unref());
+    }
+    return { drained: true, sessions: left };
+  });
+}
+
+/** Gives servers their turns again. Answers the addresses of those that are not up after `waitMs`. */
+export function undrainServers(
+  machineDir: string,
+  spec: EdgeSpec,
+  servers: readonly Endpoint[],
+  waitMs: number,
+): Promise<string[]> {
+  const dir = directory(machineDir, spec.id);
+  const addresses = servers.map(addressOf);
+  for (const a of addresses) endLease(dir, a);
+  return inTurn(dir, () => new EdgeRuntime(dir).undrain(spec, addresses, waitMs));
 }
 
 export function edgeCounters(machineDir: string, spec: EdgeSpec): Promise<EdgeCounters> {

@@ -10,6 +10,9 @@ import type { Slot } from './config.js';
 
 const COMMAND_MS = 3000;
 const RELOAD_MS = 10_000;
+/** Longest wait for servers that came to be up, and for those that leave to finish. */
+const PLACED_MS = 5000;
+const POLL_MS = 25;
 
 /** The runtime interface of the HAProxy that runs in `dir`: its stats socket, level admin. */
 export class EdgeRuntime {
@@ -56,22 +59,107 @@ export class EdgeRuntime {
     return new Map(lines.map((l): [string, string] => [l.split(' ')[1] ?? '', l.split(' ')[2] ?? '']));
   }
 
-  /** Puts servers in and out of their places where they differ from `spec`; answers what was changed. */
+  /**
+   * Puts servers in and out of places where they differ from `spec`; answers what was changed. A server that has a place
+   * keeps it, and new ones serve before others go: those finish what they have.
+   */
   async placeServers(spec: EdgeSpec): Promise<string[]> {
     const now = await this.servers();
     const changed: string[] = [];
-    for (const slot of slotsOf(spec)) {
-      const name = `${slot.backend}/${slot.server}`;
-      const wanted = show(slot);
-      if (now.get(name) === wanted) continue;
-      await this.change(`set server ${name} state maint`);
-      if (slot.at) {
-        await this.change(`set server ${name} addr ${slot.at.host} port ${slot.at.port}`);
-        await this.change(`set server ${name} state ready`);
+    const gone: string[] = [];
+    const fresh: string[] = [];
+    const backends = new Map<string, Slot[]>();
+    for (const s of slotsOf(spec)) backends.set(s.backend, [...(backends.get(s.backend) ?? []), s]);
+    for (const places of backends.values()) {
+      const missing = new Map(places.flatMap((p) => (p.at ? [[show(p), p.at] as const] : [])));
+      const free: string[] = [];
+      const leaving: string[] = [];
+      for (const p of places) {
+        const name = nameOf(p);
+        const at = now.get(name) ?? '-';
+        if (at === '-') free.push(name);
+        else if (!missing.delete(at)) leaving.push(name);
       }
-      changed.push(`${name} ${wanted}`);
+      for (const [at, { host, port }] of missing) {
+        const name = free.shift() ?? leaving.shift();
+        if (name === undefined) throw new NxnwError('EDGE_REFUSED', `no place is left for server ${at}`);
+        await this.change(`set server ${name} state maint`);
+        await this.change(`set server ${name} addr ${host} port ${port}`);
+        await this.change(`set server ${name} state ready`);
+        fresh.push(name);
+        changed.push(`${name} ${at}`);
+      }
+      gone.push(...leaving);
     }
+    if (gone.length === 0) return changed;
+    await this.waitFor(PLACED_MS, (rows) => fresh.every((f) => rows.get(f)?.up === true));
+    for (const name of gone) {
+      await this.change(`set server ${name} state maint`);
+      changed.push(`${name} -`);
+    }
+    await this.waitFor(PLACED_MS, (rows) => gone.every((g) => (rows.get(g)?.sessions ?? 0) === 0));
     return changed;
+  }
+
+  /**
+   * Gives the servers at these addresses no new requests and waits until they have finished what they have, at most
+   * `waitMs`. Nothing is done (answers null) where an application would have no other server that is up; else the
+   * requests that they still had.
+   */
+  async drain(spec: EdgeSpec, addresses: readonly string[], waitMs: number): Promise<number | null> {
+    const leaving = await this.at(spec, addresses);
+    if (leaving.length === 0) return 0;
+    const rows = await this.rows();
+    const backends = new Set(leaving.map((n) => n.split('/')[0]));
+    for (const b of backends)
+      if (![...rows].some(([n, r]) => r.backend === b && r.up && !leaving.includes(n))) return null;
+    for (const name of leaving) await this.change(`set server ${name} state drain`);
+    const sessions = (now: ReadonlyMap<string, ServerRow>): number =>
+      leaving.reduce((n, name) => n + (now.get(name)?.sessions ?? 0), 0);
+    return sessions(await this.waitFor(waitMs, (now) => sessions(now) === 0));
+  }
+
+  /** Ends a drain, and waits until the servers are up, at most `waitMs`. Answers the addresses of those that are not. */
+  async undrain(spec: EdgeSpec, addresses: readonly string[], waitMs: number): Promise<string[]> {
+    const servers = await this.servers();
+    const names = await this.at(spec, addresses);
+    for (const name of names) await this.change(`set server ${name} state ready`);
+    const rows = await this.waitFor(waitMs, (now) => names.every((n) => now.get(n)?.up === true));
+    return names.filter((n) => rows.get(n)?.up !== true).map((n) => servers.get(n) ?? n);
+  }
+
+  /** Places of this platform's servers at these addresses. */
+  private async at(spec: EdgeSpec, addresses: readonly string[]): Promise<string[]> {
+    const own = new Set(spec.apps.map((a) => localBackend(a.app)));
+    const servers = [...(await this.servers())];
+    return servers.filter(([n, at]) => own.has(n.split('/')[0] ?? '') && addresses.includes(at)).map(([n]) => n);
+  }
+
+  private async rows(): Promise<Map<string, ServerRow>> {
+    const stat = parseCsv(await this.command('show stat'));
+    return new Map(
+      stat.map((r): [string, ServerRow] => [
+        `${r['pxname'] ?? ''}/${r['svname'] ?? ''}`,
+        {
+          backend: r['svname'] === 'BACKEND' ? '' : (r['pxname'] ?? ''),
+          up: /^UP/.test(r['status'] ?? ''),
+          sessions: Number(r['scur'] ?? 0) + Number(r['qcur'] ?? 0),
+        },
+      ]),
+    );
+  }
+
+  /** The rows when `done` says so, or after `ms`. */
+  private async waitFor(
+    ms: number,
+    done: (rows: ReadonlyMap<string, ServerRow>) => boolean,
+  ): Promise<Map<string, ServerRow>> {
+    const endMs = performance.now() + ms;
+    for (;;) {
+      const rows = await this.rows();
+      if (done(rows) || performance.now() >= endMs) return rows;
+      await delay(POLL_MS);
+    }
   }
 
   /** Address of each server place; `-` for one in maintenance. */
@@ -145,6 +233,17 @@ export class EdgeRuntime {
   }
 }
 
+/** A server's place as `show stat` has it. */
+interface ServerRow {
+  /** '' for a row that is no server. */
+  readonly backend: string;
+  /** Its checks pass and it is given requests. */
+  readonly up: boolean;
+  /** Requests that it has or that wait for it. */
+  readonly sessions: number;
+}
+
+const nameOf = (s: Slot): string => `${s.backend}/${s.server}`;
 const show = (s: Slot): string => (s.at ? `${s.at.host}:${s.at.port}` : '-');
 
 /** Rows of `show stat` by column name. */

@@ -330,18 +330,16 @@ export class ShardProcess {
     }
   }
 
+  /** Gives every shard up, each as soon as what it had under way is known: another process takes it then. */
   async close(): Promise<void> {
     this.claims?.close();
-    const hosts = [...this.hosts.values()];
-    this.hosts.clear();
-    await Promise.all(hosts.map((h) => h.close()));
-    await Promise.all(
-      hosts.map((h) =>
-        this.locks
-          .release(h.o.shard)
-          .catch((e: unknown) => this.o.log('process.failed', { error: asError(e).message })),
-      ),
-    );
+    const giveUp = async ({ shard }: ShardHost['o']): Promise<void> => {
+      await this.release(shard);
+      await this.locks
+        .release(shard)
+        .catch((e: unknown) => this.o.log('process.failed', { error: asError(e).message }));
+    };
+    await Promise.all([...this.hosts.values()].map((h) => giveUp(h.o)));
     this.locks.close();
     this.apps.close();
     this.intents.close();
