@@ -11,7 +11,7 @@ import type { CloudSettings, LocalSettings } from './clouds/settings.js';
 import { enrolFile, userData, type UserDataArgs } from './clouds/user-data.js';
 import type { Machine } from './plan/machines.js';
 import { reachedAt } from './plan/addresses.js';
-import { PORTS } from './plan/machines.js';
+import { beforeOf, PORTS } from './plan/machines.js';
 import type { Flow } from './plan/traffic.js';
 
 const YEARS_2 = 730;
@@ -35,13 +35,20 @@ export interface FleetArgs {
 export interface Member {
   /** host:port of its agent, once it serves. */
   readonly agent: pulumi.Output<string>;
-  /** Changes when the machine is made anew. */
+  /** Changes when the machine is made anew; known to change before it does. */
+  readonly server: pulumi.Output<string>;
+  /** Changes when the machine is made anew, or has a new key. */
   readonly member: pulumi.Output<string>;
 }
 
 /** A cloud's machines, with the token that each was started with. */
 interface MadeCloud extends Pick<Cloud, 'servers' | 'edgeAddresses'> {
   readonly tokenOf: (m: Machine) => pulumi.Output<string>;
+}
+
+interface Serving {
+  readonly promise: Promise<pulumi.Resource>;
+  readonly resolve: (r: pulumi.Resource) => void;
 }
 
 /** The machines of a platform, each with its agent, and the authority whose certificates they all trust. */
@@ -54,6 +61,7 @@ export class Fleet extends pulumi.ComponentResource {
   /** Addresses at which clients reach the edges, in the edges' order. */
   readonly edgeAddresses: pulumi.Output<string[]>;
   private readonly certificateOptions: pulumi.CustomResourceOptions;
+  private readonly serving = new Map<string, Serving>();
 
   constructor(
     private readonly label: string,
@@ -69,6 +77,11 @@ export class Fleet extends pulumi.ComponentResource {
     );
     this.certificateOptions = { parent: this };
     this.operator = this.certificate('operator', 'operator', [], YEARS_2);
+    for (const m of args.machines) {
+      let resolve: Serving['resolve'] = () => undefined;
+      const promise = new Promise<pulumi.Resource>((ok) => (resolve = ok));
+      this.serving.set(m.name, { promise, resolve });
+    }
     if (args.cloud.local !== undefined && args.cloud.kind === 'local') {
       this.members = this.localMachines(args, args.cloud.local);
       this.edgeAddresses = pulumi.output(args.machines.filter((m) => m.group === 'edge').map((m) => m.host));
@@ -95,12 +108,28 @@ export class Fleet extends pulumi.ComponentResource {
     );
   }
 
+  /** Says what a machine serves by: others of its group are made or replaced after that. To be told of every machine. */
+  serves(machine: string, by: pulumi.Resource): void {
+    this.serving.get(machine)?.resolve(by);
+  }
+
+  /**
+   * What must serve before the machine is made or replaced. The edges' own addresses must be known beforehand: the app
+   * machines, which edges come after, are told how these are reached.
+   */
+  private before({ machines, cloud }: FleetArgs, m: Machine): pulumi.Input<pulumi.Resource>[] {
+    if (m.group === 'edge' && reachedAt(cloud, m) === '') return [];
+    const before = beforeOf(machines, m);
+    const serves = before === undefined ? undefined : this.serving.get(before.name);
+    return serves === undefined ? [] : [serves.promise];
+  }
+
   /** Machines of the local cloud are made with their keys. */
   private localMachines(args: FleetArgs, local: LocalSettings): Fleet['members'] {
     return new Map(
       args.machines.map((m) => {
         const { agent, made } = this.localMachine(m, args, local);
-        return [m.name, { agent, member: made }];
+        return [m.name, { agent, server: made, member: made }];
       }),
     );
   }
@@ -137,6 +166,7 @@ export class Fleet extends pulumi.ComponentResource {
         release,
         userData: (m) => start(m, userData),
         enrolment: (m) => start(m, enrolFile),
+        before: (m) => this.before(args, m),
       },
       { parent: this },
     );
@@ -166,7 +196,7 @@ export class Fleet extends pulumi.ComponentResource {
           },
           { parent: this, dependsOn: [...server.ready] },
         );
-        return [m.name, { agent: enrolled.agent, member: enrolled.fingerprint }];
+        return [m.name, { agent: enrolled.agent, server: server.serverId, member: enrolled.fingerprint }];
       }),
     );
   }
@@ -198,7 +228,13 @@ export class Fleet extends pulumi.ComponentResource {
         tls: this.certificate(m.name, m.name, [m.host], YEARS_2).tls,
         operator: this.operator.tls,
       },
-      { parent: this, protect: args.protect && m.group === 'data' },
+      {
+        parent: this,
+        protect: args.protect && m.group === 'data',
+        // also where `--replace` asks for it
+        deleteBeforeReplace: true,
+        dependsOn: this.before(args, m),
+      },
     );
   }
 }

@@ -1,6 +1,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import { OperatorAccess } from '@nxnw/migration/resources/access';
 import { PROTOCOLS } from '@nxnw/migration/coordinator/join';
+import { Shape } from '@nxnw/migration/resources/shape';
 import { JOIN_SUBJECT } from '@nxnw/platform/wire/gateway-stream';
 import { Source } from '@nxnw/migration/resources/source';
 import type { TlsInput } from '@nxnw/migration/resources/tls';
@@ -9,6 +10,7 @@ import { Dns } from './dns.js';
 import type { ReleaseFile } from './clouds/hosts.js';
 import { planJoin, VERSION, withEdges } from './plan/join.js';
 import { doorOf, memcachedOf, show, topologyOf } from './plan/roles.js';
+import { shapeOf } from './plan/shape.js';
 import { flowsOf } from './plan/traffic.js';
 import { Roles } from './roles.js';
 import { secretsOf } from './seal.js';
@@ -60,10 +62,12 @@ export class Platform extends pulumi.ComponentResource {
     const t = topologyOf(args);
     const join = planJoin(args);
     const { platformId, cloud, protect, source } = args;
-    const after =
+    const shape = new Shape(`${name}-shape`, { platformId, shape: shapeOf(args) }, { parent: this });
+    const after: pulumi.Resource[] =
       source === undefined
-        ? []
+        ? [shape]
         : [
+            shape,
             new Source(
               `${name}-source`,
               {

@@ -4,7 +4,8 @@ import { AppBundle } from '@nxnw/migration/resources/app-bundle';
 import { RoleSet } from '@nxnw/migration/resources/role-set';
 import type { Fleet, Member } from './fleet.js';
 import type { MachineGroup } from './clouds/settings.js';
-import { appRoles, planPlatform, topologyOf, type MachinePlan } from './plan/roles.js';
+import { reachedAt } from './plan/addresses.js';
+import { agentOf, EDGE_ROLE, planPlatform, topologyOf, type MachinePlan } from './plan/roles.js';
 import { seal, secretsOf } from './seal.js';
 import type { AppSettings, PlatformSettings } from './settings.js';
 
@@ -32,11 +33,10 @@ export class Roles extends pulumi.ComponentResource {
         ? undefined
         : fleet.certificate('coordinator', 'coordinator', [topologyOf(settings).first.host], COORDINATOR_DAYS);
 
-    const bundles = settings.apps.map((app) => this.bundle(name, app, args));
     const group = (g: MachineGroup, dependsOn: pulumi.Resource[]) =>
       plans.filter((m) => m.group === g).map((m) => this.roleSet(name, m, args, secrets, coordinator?.tls, dependsOn));
     const data = group('data', []);
-    const apps = group('app', [...data, ...bundles]);
+    const apps = group('app', data);
     const edges = group('edge', apps);
     this.roleSets = [...data, ...apps, ...edges];
     this.registerOutputs({});
@@ -51,33 +51,50 @@ export class Roles extends pulumi.ComponentResource {
   private roleSet(
     name: string,
     m: MachinePlan,
-    { fleet }: RolesArgs,
+    args: RolesArgs,
     secrets: ReadonlySet<string>,
     coordinatorTls: unknown,
     dependsOn: pulumi.Resource[],
   ): RoleSet {
+    const { settings, fleet } = args;
     const roles = m.roles.map((r: RoleSpecInput) => {
       const sealed = seal(r, secrets);
       if (r.kind !== 'coordinator') return sealed;
       const config = placedEdges(Object(sealed).config, fleet.edgeAddresses);
       return { ...Object(sealed), config, tls: coordinatorTls };
     });
-    const { agent, member } = this.memberOf(fleet, m.name);
-    return new RoleSet(
+    const { agent, server, member } = this.memberOf(fleet, m.name);
+    const bundles = settings.apps
+      .filter((app) => m.roles.some((r) => r.kind === 'app' && r.app === app.id))
+      .map((app) => this.bundle(name, app, m, args));
+    const edges = m.group === 'app' ? this.edgesOf(args) : [];
+    // machines of the other groups wait for each other before they are made or replaced (Fleet)
+    const turn = m.group === 'data' ? `${settings.platformId}/data` : '';
+    const made = new RoleSet(
       `${name}-${m.name}`,
-      { machine: m.name, agent, member, operator: fleet.operator.tls, roles },
-      { parent: this, dependsOn },
+      { machine: m.name, agent, server, member, operator: fleet.operator.tls, roles, edges, turn },
+      { parent: this, dependsOn: [...dependsOn, ...bundles] },
     );
+    fleet.serves(m.name, made);
+    return made;
   }
 
-  private bundle(name: string, app: AppSettings, { settings, fleet }: RolesArgs): AppBundle {
+  /** The edges' agents: at the planned address where there is one, so that an edge may wait for the app machines. */
+  private edgesOf({ settings, fleet }: RolesArgs): { agent: pulumi.Input<string>; role: string }[] {
+    return topologyOf(settings).edges.map((m) => ({
+      agent: reachedAt(settings.cloud, m) === '' ? this.memberOf(fleet, m.name).agent : agentOf(m),
+      role: EDGE_ROLE,
+    }));
+  }
+
+  /** A machine has its bundle before its roles, and so after the machines that it waits for. */
+  private bundle(name: string, app: AppSettings, m: MachinePlan, { settings, fleet }: RolesArgs): AppBundle {
     const { source } = settings;
-    const t = topologyOf(settings);
     const runs = source?.apps.find((a) => a.id === app.id)?.roles.map((r) => r.machine) ?? [];
-    const to = appRoles(t, settings, app).map((r) => this.memberOf(fleet, r.machine));
+    const to = [this.memberOf(fleet, m.name)];
     const fromSource = source !== undefined && app.directory === '';
     return new AppBundle(
-      `${name}-bundle-${app.id}`,
+      `${name}-bundle-${app.id}-${m.name}`,
       {
         app: app.id,
         digest: app.bundle,

@@ -46,7 +46,8 @@ export interface PlatformSettings {
   readonly appMachines: number;
   readonly store: { readonly kind: 'lmdb' | 'cassandra'; readonly nodes: number; readonly replication: number };
   readonly datastore: { readonly processes: number };
-  readonly cache: { readonly memoryMiB: number };
+  /** `nodes`: app machines with memcached, the first ones. @default all */
+  readonly cache: { readonly memoryMiB: number; readonly nodes?: number };
   readonly locks: { readonly nodes: number };
   readonly edge: {
     readonly nodes: number;

@@ -7,6 +7,7 @@ import { InstanceProfile } from '@pulumi/aws/iam/instanceProfile';
 import { Role } from '@pulumi/aws/iam/role';
 import { NxnwError } from '@nxnw/platform/errors';
 import type { Machine } from '../plan/machines.js';
+import type { CloudArgs } from './port.js';
 import type { Site } from './ec2-network.js';
 import type { Guard } from './ec2-rules.js';
 import { type Ec2Scope, tagsOf } from './ec2-scope.js';
@@ -27,6 +28,7 @@ export interface MachineArgs {
   readonly guardOf: (m: Machine) => Guard;
   readonly siteOf: (m: Machine) => Site;
   readonly userData: (m: Machine) => pulumi.Output<string>;
+  readonly before: CloudArgs<unknown>['before'];
   readonly protect: boolean;
 }
 
@@ -140,7 +142,7 @@ function makeInstance(
       tags: { ...tags, ...replacementTag(scope, m) },
     },
     // cloud-init reaches out in the machine's first minute
-    { ...options, ...changes, dependsOn: [...site.routes, guard.out] },
+    { ...options, ...changes, dependsOn: [...site.routes, guard.out, ...(args.before?.(m) ?? [])] },
   );
 }
 

@@ -54,7 +54,7 @@ export class EucalyptusCloud extends pulumi.ComponentResource implements Cloud {
 }
 
 function standUp(parent: pulumi.ComponentResource, name: string, args: Ec2Args, dialect: Ec2Dialect): StoodUp {
-  const { settings, platformId, machines, flows, protect, userData } = args;
+  const { settings, platformId, machines, flows, protect, userData, before } = args;
   checkEc2(dialect, settings, machines);
   const provider = makeProvider(parent, name, settings, dialect);
   const scope: Ec2Scope = { name, platformId, settings, dialect, options: { parent, provider } };
@@ -70,6 +70,7 @@ function standUp(parent: pulumi.ComponentResource, name: string, args: Ec2Args, 
     guardOf: (m) => guardOf(m.group),
     siteOf: (m) => siteOf(network, m),
     userData,
+    before,
     protect,
   });
   const edgeMachines = made.filter((m) => m.machine.group === 'edge');

@@ -78,7 +78,7 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
       },
       {
         ...options,
-        dependsOn: [copied],
+        dependsOn: [copied, ...(args.before?.(m) ?? [])],
         protect: args.protect && m.group === 'data',
         additionalSecretOutputs: ['stdin'],
       },

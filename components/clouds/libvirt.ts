@@ -114,7 +114,7 @@ export class LibvirtCloud extends pulumi.ComponentResource implements Cloud {
       },
       {
         parent: this,
-        dependsOn: [network, filter, disk].filter((r) => r !== undefined),
+        dependsOn: [...[network, filter, disk].filter((r) => r !== undefined), ...(this.args.before?.(m) ?? [])],
         protect: protect && holdsData && !mayGo,
         ignoreChanges: holdsData && !mayGo ? [...FIRST_BOOT] : [],
       },

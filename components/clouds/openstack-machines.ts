@@ -176,7 +176,7 @@ function instanceOf(
     },
     {
       ...scope.options,
-      dependsOn,
+      dependsOn: [...dependsOn, ...(args.before?.(m) ?? [])],
       protect: args.protect && isKept,
       // the port, and with it the address, is of one machine at a time
       deleteBeforeReplace: true,

@@ -16,6 +16,8 @@ export interface CloudArgs<S> {
   readonly userData: (machine: Machine) => pulumi.Output<string>;
   /** The enrolment file alone, for machines that are reached another way; a secret. */
   readonly enrolment: (machine: Machine) => pulumi.Output<string>;
+  /** What must serve before a machine is made or replaced: its `dependsOn`. @default nothing */
+  readonly before?: (machine: Machine) => readonly pulumi.Input<pulumi.Resource>[];
 }
 
 /** A machine of the plan as its cloud has made it. Its agent enrols by itself. */

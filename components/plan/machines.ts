@@ -69,6 +69,20 @@ export function machinesOf(s: PlatformSettings): readonly Machine[] {
   ];
 }
 
+/** Part of a group that may be away at the same time. */
+const MOST_AWAY = 1 / 4;
+
+/**
+ * The machine that must serve (again) before `m` is made or replaced: so a change of all machines of a group reaches them
+ * one after another, or a quarter of them at a time where there are many. Data machines wait for nobody: their locks
+ * need each other to begin, and they are replaced by name.
+ */
+export function beforeOf(machines: readonly Machine[], m: Machine): Machine | undefined {
+  if (m.group === 'data') return undefined;
+  const group = inGroup(machines, m.group);
+  return group[m.index - Math.max(1, Math.floor(group.length * MOST_AWAY))];
+}
+
 export function inGroup(machines: readonly Machine[], group: MachineGroup): readonly Machine[] {
   return machines.filter((m) => m.group === group);
 }

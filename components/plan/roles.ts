@@ -25,6 +25,9 @@ export interface DatastoreProcess {
   readonly onMachine: number;
 }
 
+/** Id of the role that every edge machine has. */
+export const EDGE_ROLE = 'edge';
+
 const LOOPBACK = '127.0.0.1';
 const at = (host: string, port: number): Endpoint => ({ host, port });
 export const show = (e: Endpoint): string => `${e.host}:${String(e.port)}`;
@@ -108,23 +111,21 @@ export function instancesOf(t: Topology, s: PlatformSettings, app: AppSettings, 
 }
 
 export function memcachedOf(t: Topology, s: PlatformSettings, app: AppSettings): Endpoint[] {
-  return t.appMachines.map((m) => at(m.host, PORTS.memcached + s.apps.indexOf(app)));
+  return t.appMachines.slice(0, s.cache.nodes).map((m) => at(m.host, PORTS.memcached + s.apps.indexOf(app)));
 }
 
 /**
- * The door by which the application's instances on `machine` reach the datastore. On the local cloud machines share
- * one loopback, so a datastore process opens it on the app machine's own address, in turn; elsewhere it is the machine's
- * loopback, and relays go from there by TLS to the datastore processes.
+ * The door by which the application's instances on `machine` reach the datastore: a relay on the machine's loopback (on
+ * the local cloud, where machines share one, on its own address), which goes to a datastore process that accepts. So a
+ * process that is restarted or removed is not missed, and no process knows of the app machines.
  */
 export function doorOf(s: PlatformSettings, app: AppSettings, machine: Machine): Endpoint {
   return at(s.cloud.kind === 'local' ? machine.host : LOOPBACK, PORTS.door + s.apps.indexOf(app));
 }
 
-/** The doors that a datastore process opens for an application. */
-function doorsOf(s: PlatformSettings, t: Topology, p: DatastoreProcess, app: AppSettings): Endpoint[] {
-  if (s.cloud.kind !== 'local') return [processDoor(s, p, app, LOOPBACK, PORTS.processDoor)];
-  const mine = (a: Machine) => a.index % t.processes.length === t.processes.indexOf(p);
-  return t.appMachines.filter(mine).map((a) => doorOf(s, app, a));
+/** The door that a datastore process opens for an application: on its machine, as `doorOf`. */
+function ownDoor(s: PlatformSettings, p: DatastoreProcess, app: AppSettings): Endpoint {
+  return processDoor(s, p, app, s.cloud.kind === 'local' ? p.machine.host : LOOPBACK, PORTS.processDoor);
 }
 
 function processDoor(
@@ -147,19 +148,22 @@ function inwardRelays(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInp
         kind: 'relay' as const,
         id: `door-${p.id}-${app.id}`,
         listen: processDoor(s, p, app, m.host, PORTS.relay),
-        targets: [processDoor(s, p, app, LOOPBACK, PORTS.processDoor)],
+        targets: [ownDoor(s, p, app)],
         tlsSide: 'listen' as const,
       })),
     );
 }
 
-/** The relay on an app machine: from its loopback to the datastore processes, those that it prefers first. */
-function outwardRelay(s: PlatformSettings, t: Topology, app: AppSettings, m: Machine): RoleSpecInput[] {
-  if (s.cloud.kind === 'local') return [];
-  const doors = t.processes.map((p) => processDoor(s, p, app, p.machine.host, PORTS.relay));
+/** The relay on an app machine: from its door to the datastore processes, those that it prefers first. */
+function outwardRelay(s: PlatformSettings, t: Topology, app: AppSettings, m: Machine): RoleSpecInput {
+  const local = s.cloud.kind === 'local';
+  const doors = t.processes.map((p) =>
+    local ? ownDoor(s, p, app) : processDoor(s, p, app, p.machine.host, PORTS.relay),
+  );
   const first = m.index % doors.length;
   const targets = [...doors.slice(first), ...doors.slice(0, first)];
-  return [{ kind: 'relay', id: `door-${app.id}`, listen: doorOf(s, app, m), targets, tlsSide: 'targets' }];
+  const tlsSide = local ? 'none' : 'targets';
+  return { kind: 'relay', id: `door-${app.id}`, listen: doorOf(s, app, m), targets, tlsSide };
 }
 
 /** Folder of a machine's agent, on that machine. */
@@ -190,7 +194,7 @@ function rolesOf(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput[] 
         ...joinClientRole(s, m, needsOf(s, t, m)),
       ];
     case 'app':
-      return s.apps.flatMap((app) => [cacheRole(s, app, m), ...outwardRelay(s, t, app, m), ...appRole(s, t, app, m)]);
+      return s.apps.flatMap((app) => [...cacheRole(s, app, m), outwardRelay(s, t, app, m), ...appRole(s, t, app, m)]);
     case 'edge':
       return [edgeRole(s, t, m), ...joinClientRole(s, m, needsOf(s, t, m))];
   }
@@ -238,7 +242,7 @@ function datastoreRoles(s: PlatformSettings, t: Topology, m: Machine): RoleSpecI
         id: app.id,
         shards: app.shards,
         origin: isFromSource(s, app) ? 'peer' : 'self',
-        doors: doorsOf(s, t, p, app),
+        doors: [ownDoor(s, p, app)],
       })),
       ...(s.source === undefined
         ? {}
@@ -269,15 +273,11 @@ function endpointOf(text: string): Endpoint {
   return at(text.slice(0, colon), Number(text.slice(colon + 1)));
 }
 
-function cacheRole(s: PlatformSettings, app: AppSettings, m: Machine): RoleSpecInput {
-  return {
-    kind: 'cache',
-    id: `cache-${app.id}`,
-    app: app.id,
-    host: m.host,
-    port: PORTS.memcached + s.apps.indexOf(app),
-    memoryMiB: s.cache.memoryMiB,
-  };
+function cacheRole(s: PlatformSettings, app: AppSettings, m: Machine): RoleSpecInput[] {
+  if (m.index >= (s.cache.nodes ?? s.appMachines)) return [];
+  const port = PORTS.memcached + s.apps.indexOf(app);
+  const { memoryMiB } = s.cache;
+  return [{ kind: 'cache', id: `cache-${app.id}`, app: app.id, host: m.host, port, memoryMiB }];
 }
 
 function appRole(s: PlatformSettings, t: Topology, app: AppSettings, m: Machine): RoleSpecInput[] {
@@ -306,7 +306,7 @@ function edgeRole(s: PlatformSettings, t: Topology, m: Machine): RoleSpecInput {
   const { certificate } = s.edge;
   return {
     kind: 'edge',
-    id: 'edge',
+    id: EDGE_ROLE,
     http: edgeOf(s, m),
     ...(certificate === undefined
       ? {}

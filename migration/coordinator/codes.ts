@@ -15,6 +15,7 @@ const REFUSALS = new Set([
   'NOT_SYNCED',
   'NOT_SWITCHED',
   'BUSY',
+  'CANNOT_CHANGE',
 ]);
 /** The work goes on by itself; ask again later. */
 const NOT_YET = new Set(['NOT_YET', 'PAUSED']);

@@ -13,7 +13,7 @@ const provider: pulumi.dynamic.ResourceProvider = {
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
     return guarded(async () => ({
       id: `roles/${inputs.machine}`,
-      outs: await engine.applyRoles(inputs, engineLog(inputs.logUrn)),
+      outs: await engine.makeRoles(inputs, engineLog(inputs.logUrn)),
     }));
   },
   async read(id, props) {
@@ -27,13 +27,14 @@ const provider: pulumi.dynamic.ResourceProvider = {
   },
   async diff(_id, olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/roles');
-    return { changes: engine.rolesDiffer(olds, news) };
+    // The machine's own replacement asks this too, before it goes: then this is deleted first.
+    return { ...engine.rolesDiffer(olds, news), deleteBeforeReplace: true };
   },
-  async update(_id, _olds, news) {
+  async update(_id, olds, news) {
     const engine: Engine = require('@nxnw/migration/resources/engines/roles');
     const { engineLog }: EngineLog = require('@nxnw/migration/resources/engines/engine-log');
     const { guarded }: Targets = require('@nxnw/migration/resources/engines/targets');
-    return guarded(async () => ({ outs: await engine.applyRoles(news, engineLog(news.logUrn)) }));
+    return guarded(async () => ({ outs: await engine.changeRoles(olds, news, engineLog(news.logUrn)) }));
   },
   async delete(_id, props) {
     const engine: Engine = require('@nxnw/migration/resources/engines/roles');
@@ -47,11 +48,17 @@ export interface RoleSetArgs {
   readonly machine: pulumi.Input<string>;
   /** host:port of the machine's agent. */
   readonly agent: pulumi.Input<string>;
-  /** Changes when the machine is made anew: then its roles are applied again. */
+  /** Changes when the machine is made anew: what runs on the old one is ended before it goes. */
+  readonly server: pulumi.Input<string>;
+  /** Changes when the machine has a new key: then its roles are applied again. */
   readonly member: pulumi.Input<string>;
   readonly operator: TlsInput;
   /** Role specifications (platform/agent/spec), the machine's whole set; secrets inside are sealed. */
   readonly roles: pulumi.Input<unknown[]>;
+  /** Agents of the edges that give requests to this machine's instances, with their roles. @default none */
+  readonly edges?: pulumi.Input<pulumi.Input<{ agent: pulumi.Input<string>; role: pulumi.Input<string> }>[]>;
+  /** Changes of the same turn are made one after another. @default '' = at once */
+  readonly turn?: pulumi.Input<string>;
 }
 
 /** What one machine runs. */
@@ -63,7 +70,13 @@ export class RoleSet extends pulumi.dynamic.Resource {
     super(
       provider,
       name,
-      { ...args, operator: pulumi.secret(args.operator), logUrn: logUrn(name, 'RoleSet', opts.parent) },
+      {
+        edges: [],
+        turn: '',
+        ...args,
+        operator: pulumi.secret(args.operator),
+        logUrn: logUrn(name, 'RoleSet', opts.parent),
+      },
       opts,
       'nxnw',
       'RoleSet',

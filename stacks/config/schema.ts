@@ -40,7 +40,10 @@ const datastore = z.strictObject({
     .describe('Shards per application, 8 by default; in a migration they are inherited from the source'),
 });
 
-const cache = z.strictObject({ memoryMiB: z.int().min(8).default(64).describe('Per application and cache machine') });
+const cache = z.strictObject({
+  memoryMiB: z.int().min(8).default(64).describe('Per application and cache machine'),
+  nodes: z.int().min(1).default(2).describe('App machines with memcached, the first ones; fewer where there are fewer'),
+});
 const locks = z.strictObject({ nodes: z.int().min(1).max(7).default(1).describe('ZooKeeper servers, odd') });
 
 const edge = z.strictObject({

@@ -92,7 +92,7 @@ describe('one stack file on every cloud', function () {
     for (const [kind, plan] of plans) {
       const of = (name: string) => plan.get(`pulumi-nodejs:dynamic/nxnw:${name}`) ?? 0;
       assert.equal(of('RoleSet'), 4, kind);
-      assert.equal(of('AppBundle'), 1, kind);
+      assert.equal(of('AppBundle'), 2, kind);
       assert.equal(of('Enrolment'), kind === 'local' ? 0 : 4, kind);
       assert.equal(of('EnrolmentToken'), kind === 'local' ? 0 : 4, kind);
     }

@@ -66,7 +66,10 @@ describe('the components', () => {
       'shop-fleet-edge-1',
     ]);
     assert.equal(names(dynamic('RoleSet')).length, 4);
-    assert.deepEqual(names(dynamic('AppBundle')), ['shop-role-bundle-gazetteer']);
+    assert.deepEqual(names(dynamic('AppBundle')), [
+      'shop-role-bundle-gazetteer-app-1',
+      'shop-role-bundle-gazetteer-app-2',
+    ]);
     assert.deepEqual(names(dynamic('OperatorAccess')), ['shop-access']);
   });
 

@@ -5,7 +5,7 @@ import { endpointsOf, parseJoin } from '@nxnw/migration/coordinator/join';
 import { hasCode } from '@nxnw/platform/errors';
 import { planJoin } from '@nxnw/components/plan/join';
 import { planPlatform } from '@nxnw/components/plan/roles';
-import { defaultNetwork } from '@nxnw/components/plan/machines';
+import { beforeOf, defaultNetwork } from '@nxnw/components/plan/machines';
 import { green, joinBundle, settings } from './fixtures.js';
 
 type Plan = ReturnType<typeof planPlatform>;
@@ -56,17 +56,30 @@ describe('the plan of a platform', () => {
     assert.equal(rolesOf(plan, 'edge')[0]?.apps?.[0]?.servers.length, 3);
   });
 
-  it('gives each app machine a door of its own on its own address', () => {
+  it('gives each app machine a door of its own, which leads to every datastore process', () => {
     const plan = planPlatform(settings());
-    for (const app of rolesOf(plan, 'app')) {
-      const door = app.datastore;
-      assert.ok(door !== undefined);
-      const openedBy = rolesOf(plan, 'datastore').filter((d) =>
-        d.apps.some((a) => a.doors.some((o) => o.host === door.host && o.port === door.port)),
-      );
-      assert.equal(openedBy.length, 1);
-      assert.equal(door.host, app.instances[0]?.host);
+    const doors = rolesOf(plan, 'datastore').flatMap((d) => d.apps.flatMap((a) => a.doors));
+    for (const machine of plan.filter((m) => m.group === 'app')) {
+      const [relay] = rolesOf([machine], 'relay');
+      const [app] = rolesOf([machine], 'app');
+      assert.deepEqual(app?.datastore, relay?.listen);
+      assert.equal(relay?.listen.host, machine.host);
+      assert.deepEqual(new Set(relay?.targets), new Set(doors));
     }
+  });
+
+  it('tells no data machine of the app machines: their number changes nothing there', () => {
+    const data = (appMachines: number) => planPlatform(settings({ appMachines })).filter((m) => m.group === 'data');
+    assert.deepEqual(data(2), data(5));
+  });
+
+  it('changes the machines of a group one after another, and a quarter of many at a time', () => {
+    const waits = (appMachines: number) => {
+      const machines = planPlatform(settings({ appMachines }));
+      return machines.filter((m) => m.group === 'app').map((m) => beforeOf(machines, m)?.name);
+    };
+    assert.deepEqual(waits(3), [undefined, 'app-1', 'app-2']);
+    assert.deepEqual(waits(8).slice(0, 4), [undefined, undefined, 'app-1', 'app-2']);
   });
 
   it('keeps the addresses of machines when the platform grows', () => {

@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '@nxnw/platform/errors';
 import {
   RECORD_TYPES,
@@ -47,19 +48,36 @@ async function eachType(
   }
 }
 
-async function replace(driver: DnsDriver, found: RecordSet | null, wanted: RecordSet | null, log: Log): Promise<void> {
+/** Whether the change was made. */
+async function replace(
+  driver: DnsDriver,
+  found: RecordSet | null,
+  wanted: RecordSet | null,
+  log: Log,
+): Promise<boolean> {
   try {
     const change = await driver.change(found, wanted, Date.now() + CHANGE_MS);
     await driver.awaitInSync(change, Date.now() + SYNC_MS, AbortSignal.timeout(SYNC_MS));
+    return true;
   } catch (e) {
     if (!hasCode(e, 'DNS_CONFLICT')) throw e;
     log(`somebody else changed the name meanwhile; left as it is: ${e.message}`);
+    return false;
   }
+}
+
+/** Resolvers keep an address that the name has lost for its TTL: so long its edge must stay. */
+async function awaitForgotten(found: RecordSet, wanted: RecordSet, log: Log): Promise<void> {
+  const lost = found.values.filter((v) => !wanted.values.includes(v));
+  if (lost.length === 0) return;
+  log(`waits the TTL of ${String(found.ttlS)} s until no resolver leads to ${lost.join(', ')} any more`);
+  await sleep(found.ttlS * 1000);
 }
 
 /**
  * Makes the clients' name lead to the platform's edges where it leads nowhere yet, or to the edges that the platform
  * had before (`old`). A name that leads elsewhere is left alone: moving it is a migration's business.
+ * Answers when the edges that it leads to no more may go.
  */
 export async function makeDnsRecord(
   inputs: DnsRecordInputs,
@@ -69,8 +87,10 @@ export async function makeDnsRecord(
   await eachType(inputs, async (driver, found, wanted) => {
     if (wanted === null || (found !== null && sameValues(found.values, wanted.values))) return;
     const own = found === null || (old !== null && isOnly(found, old.addresses));
-    if (own) await replace(driver, found, { ...wanted, ttlS: found?.ttlS ?? wanted.ttlS }, log);
-    else log(`the name is ${showSet(found)} and stays so`);
+    if (own) {
+      const made = await replace(driver, found, { ...wanted, ttlS: found?.ttlS ?? wanted.ttlS }, log);
+      if (made && found !== null) await awaitForgotten(found, wanted, log);
+    } else log(`the name is ${showSet(found)} and stays so`);
   });
   return inputs;
 }
