@@ -34,8 +34,8 @@ export const SUITES = [
   {
     name: 'hosts',
     timeoutMs: 5 * MINUTE,
-    limitMs: 20 * MINUTE,
-    tools: ['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'sshd', 'command-provider'],
+    limitMs: 60 * MINUTE,
+    tools: ['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot', 'sshd', 'command-provider'],
     alone: true,
     onDemand: true,
   },

@@ -3,12 +3,12 @@ import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync
 import { join } from 'node:path';
 import { markedProcesses } from '@nxnw/platform/agent/procfs';
 import { readAgentConfig, readAgentRecord } from '@nxnw/platform/agent/state';
-import { ensureTools, repoRoot } from '@nxnw/tools';
-import { ensureRelease } from '@nxnw/tools/release/build';
+import { repoRoot } from '@nxnw/tools';
 import { stringify } from 'yaml';
 import { TestStack } from '../provider/stack.js';
 import { through, tinyApp, until } from '../support/agents.js';
-import { SshLab, labAddress, labMissing } from '../support/ssh-lab.js';
+import { SshLab, labAddress } from '../support/ssh-lab.js';
+import { canRunOnHosts } from './stacks.js';
 
 const DATA = labAddress(11);
 const APP = labAddress(12);
@@ -23,28 +23,24 @@ describe('a platform on hosts that are there already', function () {
   this.timeout(300_000);
   let lab: SshLab;
   let stack: TestStack;
+  const ends: (() => unknown)[] = [];
 
   before(async function () {
-    const missing = labMissing();
-    if (missing !== null) {
-      console.log(`skipped: ${missing}`);
-      this.skip();
-    }
-    await ensureTools(['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'sshd', 'command-provider']);
-    await ensureRelease();
+    if (!(await canRunOnHosts())) this.skip();
     lab = await SshLab.start([
       { name: 'one', addresses: [DATA] },
       { name: 'two', addresses: [APP, EDGE] },
     ]);
+    ends.push(() => lab.stop());
     stack = new TestStack("module.exports = require('@nxnw/stacks');");
+    ends.push(() => stack.remove());
     mkdirSync(join(stack.dir, '.nxnw'));
     symlinkSync(join(repoRoot, '.nxnw', 'release'), join(stack.dir, '.nxnw', 'release'));
     await stack.init();
   });
 
   after(async () => {
-    await lab.stop();
-    stack.remove();
+    for (const end of ends.reverse()) await end();
   });
 
   const home = (): Record<string, string> => ({

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ensureTools } from '@nxnw/tools';
-import { ensureRelease } from '@nxnw/tools/release/build';
 import { untilServing } from '../load/ask.js';
 import { nowUs } from '../load/clock.js';
 import { Fleet } from '../load/fleet.js';
@@ -13,8 +11,8 @@ import type { Failure } from '../load/traffic.js';
 import { check, fileSource } from '../oracle/index.js';
 import { through, until } from '../support/agents.js';
 import { operatorDoor } from '../support/door.js';
-import { SshLab, labAddress, labMissing } from '../support/ssh-lab.js';
-import { APP, EDGE_PORT, HostStacks, NAME } from './stacks.js';
+import { SshLab, labAddress } from '../support/ssh-lab.js';
+import { APP, EDGE_PORT, HostStacks, NAME, canRunOnHosts } from './stacks.js';
 import type { Machines } from './stacks.js';
 
 const DATA = labAddress(41);
@@ -30,21 +28,18 @@ describe('a platform on hosts that loses a machine under load', function () {
   this.timeout(900_000);
   let lab: SshLab;
   let stacks: HostStacks;
+  const ends: (() => unknown)[] = [];
   let fleet: Fleet | null = null;
   const crashes: number[] = [];
 
   before(async function () {
-    const missing = labMissing();
-    if (missing !== null) {
-      console.log(`skipped: ${missing}`);
-      this.skip();
-    }
-    await ensureTools(['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot', 'sshd', 'command-provider']);
-    await ensureRelease();
+    if (!(await canRunOnHosts())) this.skip();
     const named = (group: keyof Machines) =>
       AT[group].map((address, i) => ({ name: `${group}-${String(i + 1)}`, addresses: [address] }));
     lab = await SshLab.start([...named('data'), ...named('app'), ...named('edge')]);
+    ends.push(() => lab.stop());
     stacks = await HostStacks.start(lab, AT.edge);
+    ends.push(() => stacks.stop());
     stacks.write('blue', AT, {
       datastore: { processes: 1, shards: 4 },
       apps: [{ id: APP, bundle: './examples/gazetteer', instances: 2 }],
@@ -66,8 +61,7 @@ describe('a platform on hosts that loses a machine under load', function () {
 
   after(async () => {
     await fleet?.stop();
-    stacks.stop();
-    await lab.stop();
+    for (const end of ends.reverse()) await end();
   });
 
   /** The machine dies with its disk, the platform serves without it for a while, then refresh and up make it anew. */

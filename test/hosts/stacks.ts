@@ -1,8 +1,10 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { ensureTools } from '@nxnw/tools';
+import { ensureRelease } from '@nxnw/tools/release/build';
 import { Project } from '../support/project.js';
 import type { SshLab } from '../support/ssh-lab.js';
-import { labAddress } from '../support/ssh-lab.js';
+import { labAddress, labMissing } from '../support/ssh-lab.js';
 import { startZone } from '../support/zone.js';
 import type { Zone } from '../support/zone.js';
 
@@ -14,6 +16,18 @@ export const NAME = `${APP}.${ZONE}`;
 export const DNS = { host: labAddress(1), port: 5353 } as const;
 const TTL_S = 2;
 const RUN_MS = 15 * 60_000;
+
+/** Brings what the tests on hosts need; says why when they cannot run here. */
+export async function canRunOnHosts(): Promise<boolean> {
+  const missing = labMissing();
+  if (missing !== null) {
+    console.log(`skipped: ${missing}`);
+    return false;
+  }
+  await ensureTools(['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot', 'sshd', 'command-provider']);
+  await ensureRelease();
+  return true;
+}
 
 /** Addresses of a platform's machines by group, in order. */
 export interface Machines {
