@@ -13,6 +13,7 @@ export const PEER_CA = 'peer-ca.pem';
 
 /** A request that carries it came through the other platform's edge and is never sent back there. */
 const HOP_HEADER = 'X-Nxnw-Hop';
+const REPEATABLE_HEADER = 'Idempotency-Key';
 /** Answered by the edge itself: 200 when the application of the Host header has an instance that is up. */
 const EDGE_HEALTH_PATH = '/_nxnw/health';
 
@@ -98,8 +99,10 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     'frontend web',
     `  bind ${spec.http.host}:${spec.http.port}`,
     ...(spec.https ? [`  bind ${spec.https.host}:${spec.https.port} ssl crt ${CERTIFICATE} alpn h2,http/1.1`] : []),
-    // A write that was under way may have happened: only the client can find out.
-    '  http-request disable-l7-retry unless METH_GET',
+    // A write that was under way may have happened: only the client can find out, unless it says by this header that the
+    // application knows a repeated request (draft-ietf-httpapi-idempotency-key-header). It must be whole to be repeated.
+    `  http-request wait-for-body time 1s if { req.hdr(${REPEATABLE_HEADER}) -m found }`,
+    `  http-request disable-l7-retry unless METH_GET || { req.hdr(${REPEATABLE_HEADER}) -m found }`,
     `  http-request set-var(txn.app) req.hdr(host),field(1,:),lower,map(${HOSTS_MAP},none)`,
     `  http-request set-var(txn.route) var(txn.app),map(${ROUTES_MAP},local)`,
     ...health,

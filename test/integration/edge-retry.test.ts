@@ -45,9 +45,9 @@ describe('an edge whose instance dies over a request', function () {
     }
   });
 
-  function ask(method: string): Promise<number> {
+  function ask(method: string, extra: Readonly<Record<string, string>> = {}): Promise<number> {
     return new Promise((ok, fail) => {
-      const r = request({ ...EDGE, method, path: '/', headers: { host: NAME }, agent: false }, (res) => {
+      const r = request({ ...EDGE, method, path: '/', headers: { host: NAME, ...extra }, agent: false }, (res) => {
         res.resume();
         res.on('end', () => ok(res.statusCode ?? 0));
       });
@@ -62,7 +62,13 @@ describe('an edge whose instance dies over a request', function () {
     assert.ok(dying.taken > before, 'no request came to the instance that dies');
   });
 
-  it('sends nothing a second time that may have changed something', async () => {
+  it('has another one answer a write whose client says that it may be repeated', async () => {
+    const before = dying.taken;
+    for (let i = 0; i < REQUESTS; i++) assert.equal(await ask('POST', { 'idempotency-key': `k-${String(i)}` }), 200);
+    assert.ok(dying.taken > before, 'no request came to the instance that dies');
+  });
+
+  it('sends nothing else a second time that may have changed something', async () => {
     await delay(100);
     const before = dying.taken;
     const answers: number[] = [];

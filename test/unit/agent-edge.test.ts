@@ -38,7 +38,10 @@ describe('the edge configuration', () => {
 
   it('repeats a request that changes something, or that goes to the peer, only when the connection failed', () => {
     const text = haproxyConfig(spec(), { withServers: true });
-    assert.match(text, /^ {2}http-request disable-l7-retry unless METH_GET$/m);
+    assert.match(
+      text,
+      /^ {2}http-request disable-l7-retry unless METH_GET \|\| \{ req.hdr\(Idempotency-Key\) -m found \}$/m,
+    );
     for (const [backend = ''] of text.matchAll(/^backend peer_.*\n( {2}.*\n)*/gm))
       assert.match(backend, /^ {2}retry-on conn-failure$/m);
     assert.doesNotMatch(text, /response-timeout|all-retryable-errors/);
