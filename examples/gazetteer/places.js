@@ -105,6 +105,16 @@ class Places {
     return { id: before.id, place, serial, nonce, prev: before.nonce, deleted: !place };
   }
 
+  /** Whether the write `nonce` has happened already: it is sent again where it got no answer. */
+  happened(view, nonce) {
+    return view.recent.some((r) => r.slice(r.indexOf(':') + 1) === nonce);
+  }
+
+  /** The answer to such a write: what it made, as far as that is still the group's state. */
+  again(views, nonce) {
+    return { groups: views.filter((v) => v.nonce === nonce) };
+  }
+
   present(view) {
     if (!view.place)
       throw new HttpError(404, 'NO_SUCH_PLACE', `there is no place ${view.id}`, { outcome: 'none', view });
@@ -116,6 +126,7 @@ class Places {
     const key = this.entryKey(id);
     return this.transact(trace, async (tx) => {
       const [before] = await this.lookup(tx, trace, [id]);
+      if (this.happened(before, nonce)) return this.again([before], nonce);
       const place = this.present(before);
       const state = this.write(tx, before, nonce, { ...place, signatures: place.signatures + 1 });
       tx.save({ key, excludeFromIndexes: ['text', 'nonce', 'serial'], data: { text, nonce, serial: state.serial } });
@@ -126,6 +137,7 @@ class Places {
   edit(trace, id, nonce, fields) {
     return this.transact(trace, async (tx) => {
       const [before] = await this.lookup(tx, trace, [id]);
+      if (this.happened(before, nonce)) return this.again([before], nonce);
       return { groups: [this.write(tx, before, nonce, { ...this.present(before), ...fields })] };
     });
   }
@@ -134,6 +146,7 @@ class Places {
   create(trace, id, nonce, fields) {
     return this.transact(trace, async (tx) => {
       const [before] = await this.lookup(tx, trace, [id]);
+      if (this.happened(before, nonce)) return this.again([before], nonce);
       if (before.place) throw new HttpError(409, 'EXISTS', `place ${id} exists`, { outcome: 'none', view: before });
       return { groups: [this.write(tx, before, nonce, newPlace(fields))] };
     });
@@ -143,6 +156,7 @@ class Places {
   remove(trace, id, nonce) {
     return this.transact(trace, async (tx) => {
       const [before] = await this.lookup(tx, trace, [id]);
+      if (this.happened(before, nonce)) return this.again([before], nonce);
       this.present(before);
       const entries = await this.entriesOf(tx, trace, id, MAX_ENTRIES_OF_A_DELETE + 1, true);
       if (entries.length > MAX_ENTRIES_OF_A_DELETE)
@@ -158,6 +172,7 @@ class Places {
   move(trace, from, to, nonce, amount) {
     return this.transact(trace, async (tx) => {
       const [a, b] = await this.lookup(tx, trace, [from, to]);
+      if (this.happened(a, nonce)) return this.again([a, b], nonce);
       const giver = this.present(a);
       const taker = this.present(b);
       return {
