@@ -115,7 +115,8 @@ export class Client {
     let about = {};
     const leftMs = this.config.deadlineMs - (nowUs() - scheduled) / 1000;
     try {
-      const answer = await this.http.send(draft.method, draft.path, draft.body, Math.max(1, Math.ceil(leftMs)));
+      const key = this.config.repeatable && draft.method !== 'GET' ? nonce : null;
+      const answer = await this.http.send(draft.method, draft.path, draft.body, Math.max(1, Math.ceil(leftMs)), key);
       told = read(op, answer);
       error = errorOf(answer);
       failed = this.judge(draft, told, error);

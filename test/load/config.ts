@@ -18,6 +18,8 @@ export const clientConfig = z.strictObject({
   placesFile: z.string(),
   /** Answers after this many milliseconds from the scheduled time are failures. */
   deadlineMs: z.int().default(5000),
+  /** Whether writes carry an Idempotency-Key, by which edges and client may send them again. */
+  repeatable: z.boolean().default(false),
 });
 export type ClientConfig = z.infer<typeof clientConfig>;
 

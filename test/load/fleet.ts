@@ -16,6 +16,8 @@ export interface FleetOptions {
   /** The logs go here: `client-c0-RUN.jsonl` …, `lag-RUN.jsonl`. */
   readonly dir: string;
   readonly seed: number;
+  /** Whether writes may be sent again, by their Idempotency-Key. @default false */
+  readonly repeatable?: boolean;
 }
 
 const STOP_MS = 10_000;
@@ -48,6 +50,7 @@ export class Fleet {
         log,
         placesFile: o.placesFile,
         deadlineMs: 5000,
+        repeatable: o.repeatable ?? false,
       };
       this.logs.push(log);
       const child = this.start('main.js', [JSON.stringify(config)]);

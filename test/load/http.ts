@@ -27,8 +27,8 @@ export class NoAnswer extends Error {
 
 /**
  * HTTP with kept connections and a deadline. The name is resolved anew whenever its TTL is over. Where it has several
- * addresses, one that accepts no connection is passed over, and a GET that is cut off goes to the next one, as browsers
- * do; nothing else is tried again.
+ * addresses, one that accepts no connection is passed over, and what is cut off and may be repeated (a GET, or a write with
+ * an Idempotency-Key) goes to the next one; nothing else is tried again.
  */
 export class HttpClient {
   private readonly agent: Agent;
@@ -42,8 +42,17 @@ export class HttpClient {
     this.agent = new Agent({ keepAlive: true, maxSockets, scheduling: 'lifo', timeout: IDLE_MS });
   }
 
-  /** @param timeoutMs from now to the end of the answer; throws NoAnswer */
-  async send(method: string, path: string, body: object | null, timeoutMs: number): Promise<Answer> {
+  /**
+   * @param timeoutMs from now to the end of the answer; throws NoAnswer
+   * @param key by which the application knows a repeated write; null = it must not be repeated
+   */
+  async send(
+    method: string,
+    path: string,
+    body: object | null,
+    timeoutMs: number,
+    key: string | null = null,
+  ): Promise<Answer> {
     const until = Date.now() + timeoutMs;
     const addresses = await this.resolver.addresses().catch((e: unknown) => {
       throw new NoAnswer(String(e), 'dns');
@@ -52,9 +61,9 @@ export class HttpClient {
     for (let i = 0; ; i++) {
       const address = addresses[(first + i) % addresses.length] ?? '';
       try {
-        return await this.sendTo(address, method, path, body, Math.max(1, until - Date.now()));
+        return await this.sendTo(address, method, path, body, Math.max(1, until - Date.now()), key);
       } catch (e) {
-        const again = e instanceof NoAnswer && (!e.began || (method === 'GET' && Date.now() < until));
+        const again = e instanceof NoAnswer && (!e.began || ((method === 'GET' || key !== null) && Date.now() < until));
         if (!again || i + 1 >= addresses.length) throw e;
       }
     }
@@ -66,6 +75,7 @@ export class HttpClient {
     path: string,
     body: object | null,
     timeoutMs: number,
+    key: string | null,
   ): Promise<Answer> {
     const text = body === null ? null : JSON.stringify(body);
     return new Promise<Answer>((ok, fail) => {
@@ -74,6 +84,7 @@ export class HttpClient {
         fail(new NoAnswer(why, address, began));
       };
       const headers: Record<string, string | number> = { host: this.target.host };
+      if (key !== null) headers['idempotency-key'] = key;
       if (text !== null) {
         headers['content-type'] = 'application/json';
         headers['content-length'] = Buffer.byteLength(text);

@@ -51,7 +51,6 @@ export interface Failure {
   readonly nonce: string;
   readonly op: string;
   readonly atUs: number;
-  readonly endUs: number;
   readonly why: string;
 }
 
@@ -85,8 +84,7 @@ export interface Traffic {
   readonly dns: readonly { readonly client: number; readonly atUs: number; readonly addresses: readonly string[] }[];
 }
 
-/** Operations that change nothing. */
-export const READS: ReadonlySet<string> = new Set(['get', 'book', 'search', 'note.get']);
+const READS = new Set(['get', 'book', 'search', 'note.get']);
 const PLACE_WRITES = new Set(['sign', 'edit', 'create', 'remove', 'move']);
 const MAX_FAILURES = 50;
 const STEP_MS = 0.25;
@@ -171,8 +169,7 @@ export async function sumTraffic(o: {
       sum.firstUs = Math.min(sum.firstUs, r.at);
       if (r.failed !== null) {
         sum.failedRequests++;
-        if (failures.length < MAX_FAILURES)
-          failures.push({ nonce: r.nonce, op: r.op, atUs: r.at, endUs: r.at + r.ms * 1000, why: r.failed });
+        if (failures.length < MAX_FAILURES) failures.push({ nonce: r.nonce, op: r.op, atUs: r.at, why: r.failed });
       }
       for (const s of spans) s.add(r);
       const target = o.isTarget(r.instance);
