@@ -1,18 +1,18 @@
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureTools } from '@nxnw/tools';
 import { TestStack } from '@nxnw/test/provider/stack';
 import { tinyApp } from '@nxnw/test/support/agents';
 import { stringify } from 'yaml';
+import { measured } from './measure.js';
 
 /**
  * What a preview costs: the real engine plans a first `up` of platforms of these sizes on hosts with libvirt (nothing is
- * asked of a host before `up`). Time in seconds, memory as the most that the engine and all that it starts hold at once,
- * and both for each machine.
+ * asked of a host before `up`). Prints a table: seconds, memory as the most that the engine and all that it starts hold
+ * at once, and both for each machine beyond those of the row before.
  * Usage: node bench/dist/preview.js [machines …]
  */
 const SIZES = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [5, 50, 500];
-const LOOK_MS = 100;
 /** Data and edge machines; the others are for applications. */
 const OTHERS = 2;
 const SALT = 'v1:jEbYAZtkvcY=:v1:OY7zsjo01BGNCDWF:6QKUiBxR70xtofC5tDYldTdgfQcjkA==';
@@ -27,39 +27,35 @@ const config = (machines: number, bundle: string) => ({
   'nxnw:apps': [{ id: 'shop', bundle, instances: 3 }],
 });
 
-/** Kilobytes that the descendants of this process hold now. */
-function heldKb(): number {
-  const parents = new Map<number, { parent: number; kb: number }>();
-  for (const dir of readdirSync('/proc').filter((d) => /^\d+$/.test(d)))
-    try {
-      const status = readFileSync(`/proc/${dir}/status`, 'utf8');
-      const number = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
-      parents.set(Number(dir), { parent: number('PPid'), kb: number('VmRSS') });
-    } catch {
-      continue; // it has ended meanwhile
-    }
-  const ours = (pid: number): boolean => {
-    const parent = parents.get(pid)?.parent ?? 0;
-    return parent === process.pid || (parent > 1 && ours(parent));
-  };
-  return [...parents].filter(([pid]) => ours(pid)).reduce((sum, [, p]) => sum + p.kb, 0);
+interface Cost {
+  readonly machines: number;
+  readonly resources: number;
+  readonly seconds: number;
+  readonly mib: number;
 }
 
-async function previewOf(stack: TestStack, machines: number, bundle: string): Promise<void> {
+async function previewOf(stack: TestStack, machines: number, bundle: string): Promise<Cost> {
   const text = stringify({ encryptionsalt: SALT, config: config(machines, bundle) });
   writeFileSync(join(stack.dir, 'Pulumi.dev.yaml'), text);
-  let mostKb = 0;
-  const look = setInterval(() => (mostKb = Math.max(mostKb, heldKb())), LOOK_MS);
-  const began = performance.now();
-  const ran = await stack.run(['preview', '--stack', 'dev'], { PULUMI_CONFIG_PASSPHRASE: 'x' });
-  clearInterval(look);
+  const ran = await measured(stack, ['preview', '--stack', 'dev'], { PULUMI_CONFIG_PASSPHRASE: 'x' });
   if (ran.code !== 0) throw new Error(ran.text);
-  const seconds = (performance.now() - began) / 1000;
-  const created = /(\d+) to create/.exec(ran.text)?.[1] ?? '?';
-  const mb = mostKb / 1024;
-  console.log(
-    `${machines} machines: ${created} resources, ${seconds.toFixed(1)} s, ${mb.toFixed(0)} MB; ${((1000 * seconds) / machines).toFixed(0)} ms and ${(mb / machines).toFixed(1)} MB a machine`,
-  );
+  return { machines, resources: Number(/(\d+) to create/.exec(ran.text)?.[1]), seconds: ran.seconds, mib: ran.mib };
+}
+
+/** A row, with what each machine cost beyond those of the row before: the same in each row where the cost is linear. */
+function row(c: Cost, before: Cost | undefined): string {
+  const more = before === undefined ? undefined : c.machines - before.machines;
+  const each = (now: number, then: number, digits: number) =>
+    more === undefined ? '' : ((now - then) / more).toFixed(digits);
+  const cells = [
+    String(c.machines),
+    String(c.resources),
+    c.seconds.toFixed(1),
+    c.mib.toFixed(0),
+    each(1000 * c.seconds, 1000 * (before?.seconds ?? 0), 0),
+    each(c.mib, before?.mib ?? 0, 1),
+  ];
+  return `| ${cells.join(' | ')} |`;
 }
 
 async function main(): Promise<void> {
@@ -68,7 +64,14 @@ async function main(): Promise<void> {
   try {
     await stack.init();
     const bundle = tinyApp();
-    for (const machines of SIZES) await previewOf(stack, machines, bundle);
+    console.log('| machines | resources | seconds | MiB | ms for each more | MiB for each more |');
+    console.log('| --- | --- | --- | --- | --- | --- |');
+    let before: Cost | undefined;
+    for (const machines of SIZES) {
+      const cost = await previewOf(stack, machines, bundle);
+      console.log(row(cost, before));
+      before = cost;
+    }
   } finally {
     stack.remove();
   }

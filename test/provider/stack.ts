@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pulumiEnv, repoRoot, resolvePulumi } from '@nxnw/tools';
 
-const RUN_MS = 200_000;
+const RUN_MS = 600_000;
 
 export interface Ran {
   readonly code: number;

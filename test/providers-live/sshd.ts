@@ -21,7 +21,7 @@ async function freePort(host: string): Promise<number> {
 
 /** Debian's ssh server on a loopback address, with a host key and a user's keys of its own, run as this user. */
 export class Sshd {
-  readonly host = '127.0.5.22';
+  readonly host: string;
   readonly user = userInfo().username;
   /** `ssh-ed25519 BASE64` */
   readonly hostKey: string;
@@ -32,7 +32,8 @@ export class Sshd {
   private readonly child: ChildProcess;
   private said = '';
 
-  private constructor(dir: string, port: number) {
+  private constructor(dir: string, host: string, port: number) {
+    this.host = host;
     this.port = port;
     mkdirSync(dir);
     const file = (name: string) => join(dir, name);
@@ -68,8 +69,8 @@ export class Sshd {
     this.child.stderr?.setEncoding('utf8').on('data', (s: string) => (this.said += s));
   }
 
-  static async start(dir: string): Promise<Sshd> {
-    const sshd = new Sshd(dir, await freePort('127.0.5.22'));
+  static async start(dir: string, host = '127.0.5.22'): Promise<Sshd> {
+    const sshd = new Sshd(dir, host, await freePort(host));
     const until = Date.now() + START_MS;
     while (!sshd.said.includes('Server listening')) {
       if (sshd.child.exitCode !== null || Date.now() > until) throw new Error(`sshd does not start: ${sshd.said}`);
