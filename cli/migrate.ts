@@ -243,7 +243,10 @@ function addChecking(add: (name: string, what: string) => Command, act: Act): vo
         }),
       ),
     );
-  add('doctor', 'reach, versions, health, disk, from both ends; exit 1 when something is bad').action(
+  add(
+    'doctor',
+    'reach, versions, health, clocks, round trip, bandwidth, disk, from both ends; exit 1 when something is bad',
+  ).action(
     act((o: Shared) =>
       withCoordinator(o, async (c) => {
         const findings = await c.doctor();

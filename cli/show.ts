@@ -88,7 +88,7 @@ export function showFindings(findings: readonly Finding[]): string {
   return findings
     .map(
       (f) =>
-        `${f.ok ? 'ok  ' : 'BAD '} ${f.name.padEnd(16)} ${f.found}${f.ok || f.next === '' ? '' : `\n       → ${f.next}`}`,
+        `${!f.ok ? 'BAD ' : f.warning === true ? 'WARN' : 'ok  '} ${f.name.padEnd(16)} ${f.found}${f.next === '' ? '' : `\n       → ${f.next}`}`,
     )
     .join('\n');
 }

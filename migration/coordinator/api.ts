@@ -159,6 +159,8 @@ export type VerifyAnswer =
 export interface Finding {
   readonly name: string;
   readonly ok: boolean;
+  /** It will do, and should be looked at before a switch. @default false */
+  readonly warning?: boolean;
   readonly found: string;
   readonly next: string;
 }

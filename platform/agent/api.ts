@@ -63,6 +63,19 @@ export interface Hold {
   readonly sinceMs: number;
 }
 
+/** What a machine says of itself when its network is examined. Times are ms since 1970 by its own clock. */
+export interface Probe {
+  readonly receivedAtMs: number;
+  readonly sentAtMs: number;
+  /** Free where the machine's folder lies. */
+  readonly freeBytes: number;
+  /** As many bytes as were asked for. */
+  readonly bytes: Buffer;
+}
+
+/** Most bytes of one probe. */
+export const PROBE_BYTES = 1 << 20;
+
 export type RouteTarget = 'local' | 'peer';
 
 export interface EdgeAppCounters {
@@ -160,6 +173,11 @@ export class AgentClient {
 
   status(): Promise<MachineStatus> {
     return this.call('status', {});
+  }
+
+  /** One exchange of four timestamps, with `wantBytes` (at most PROBE_BYTES) that cannot be made smaller on the way. */
+  probe(wantBytes: number, ms: number): Promise<Probe> {
+    return this.call('probe', { wantBytes }, ms);
   }
 
   /** The last lines of a role's logs, all its processes; at most 10,000. */

@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto';
+import { statfsSync } from 'node:fs';
 import { z } from 'zod';
 import { servingFile } from '../apps/role.js';
 import { drainServers, edgeCounters, rememberPeer, setRoute, undrainServers } from '../edge/role.js';
 import { NxnwError } from '../errors.js';
 import type { Caller, RpcService, UnaryHandler } from '../wire/rpc.js';
 import type { Agent } from './agent.js';
-import { CONTROLLERS } from './api.js';
+import { CONTROLLERS, PROBE_BYTES } from './api.js';
 import { readPiece, takePiece } from './blobs.js';
 import { writeAtomic } from './files.js';
 import type { KeyRotation } from './identity.js';
@@ -38,6 +40,12 @@ export function agentService(agent: Agent, rotation: KeyRotation, endings: Endin
   const reading: Record<string, UnaryHandler> = {
     status,
     metrics: method(z.object({}), async () => ({ text: await metricsText(agent) })),
+    probe: method(z.object({ wantBytes: z.int().min(0).max(PROBE_BYTES) }), ({ wantBytes }) => {
+      const receivedAtMs = Date.now();
+      const { bavail, bsize } = statfsSync(dir);
+      const bytes = randomBytes(wantBytes);
+      return Promise.resolve({ receivedAtMs, freeBytes: bavail * bsize, bytes, sentAtMs: Date.now() });
+    }),
     edgeCounters: method(z.object({ role: z.string() }), (r) => edgeCounters(dir, edgeOf(r.role))),
   };
   const changing: Record<string, UnaryHandler> = {

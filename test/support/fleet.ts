@@ -10,6 +10,7 @@ import { askHealth } from '@nxnw/platform/wire/health';
 import type { TlsMaterial } from '@nxnw/platform/wire/rpc';
 import type { TestServer } from './servers.js';
 import { startZooKeeper } from './servers.js';
+import { within } from './wan-lab.js';
 
 const MAIN = resolve(__dirname, '../../../platform/dist/datastore/main.js');
 const running = new Set<ChildProcess>();
@@ -26,6 +27,8 @@ export interface FleetOptions {
   /** Store configuration. @default LMDB in a directory of its own */
   readonly store?: object;
   readonly join?: Fleet;
+  /** Network namespace that its processes run in. @default this one */
+  readonly inside?: string;
 }
 
 /** Parts the faults of a process from those of its successor. */
@@ -48,7 +51,7 @@ export class Fleet {
 
   static async start(o: FleetOptions): Promise<Fleet> {
     const dir = mkdtempSync(join(tmpdir(), `nxnw-${o.id}-`));
-    const zookeeper = await startZooKeeper({ ip: o.ip });
+    const zookeeper = await startZooKeeper({ ip: o.ip, ...(o.inside === undefined ? {} : { inside: o.inside }) });
     const authority = await createAuthority(o.id);
     const tls = await issueCertificate(authority, { name: 'test', hosts: [] });
     const control = new RemoteShardControl(endpointsOf(o), tls);
@@ -112,7 +115,8 @@ export class Fleet {
     const dir = join(this.dir, `p${i}`);
     const out = openSync(join(dir, 'log'), 'a');
     const env = { ...process.env, ...(fault === undefined ? {} : { NXNW_FAULT: fault }) };
-    const child = spawn(process.execPath, [MAIN, '--config', join(dir, 'config.json')], {
+    const [command, args] = within(this.o.inside, process.execPath, [MAIN, '--config', join(dir, 'config.json')]);
+    const child = spawn(command, args, {
       stdio: ['ignore', out, out],
       env,
     });

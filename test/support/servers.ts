@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NxnwError } from '@nxnw/platform/errors';
+import { within } from './wan-lab.js';
 
 /**
  * Real servers for tests: one process each, in a temporary directory of its own, on the loopback address that the test
@@ -92,22 +93,29 @@ export function startCassandra(options: {
 }
 
 /** One standalone ZooKeeper. `jvm` are further options of the Java machine, for instance a super user's digest. */
-export function startZooKeeper(options: { ip: string; port?: number; jvm?: readonly string[] }): Promise<TestServer> {
-  const { ip, port = 2181, jvm = [] } = options;
+export function startZooKeeper(options: {
+  ip: string;
+  port?: number;
+  jvm?: readonly string[];
+  /** Network namespace to run it in. @default this one */
+  inside?: string;
+}): Promise<TestServer> {
+  const { ip, port = 2181, jvm = [], inside } = options;
   const lib = jars('zookeeper');
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-zookeeper-'));
   writeFileSync(join(dir, 'zoo.cfg'), zooCfg(dir, ip, port));
+  const [command, args] = within(inside, java(), [
+    ...'-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn'.split(' '),
+    ...jvm,
+    ...['-cp', `${dir}:${lib}/*`, 'org.apache.zookeeper.server.quorum.QuorumPeerMain', join(dir, 'zoo.cfg')],
+  ]);
   return start({
     name: 'zookeeper',
     ip,
     port,
     dir,
-    command: java(),
-    args: [
-      ...'-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn'.split(' '),
-      ...jvm,
-      ...['-cp', `${dir}:${lib}/*`, 'org.apache.zookeeper.server.quorum.QuorumPeerMain', join(dir, 'zoo.cfg')],
-    ],
+    command,
+    args,
     hello: zooKeeperSession(),
     serves: (answer) => answer.length >= 20 && answer.readBigInt64BE(12) !== 0n, // a session id
     startMs: 30_000,

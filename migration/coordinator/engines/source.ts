@@ -6,6 +6,7 @@ import type { Finding } from '../api.js';
 import { PROTOCOLS } from '../join.js';
 import type { JoinBundle } from '../join.js';
 import type { SourcePort } from '../ports.js';
+import { bandwidth, exchange, gradeBandwidth, gradeExchange } from './network.js';
 
 export const SOURCE_LEASE = '/nxnw/source-lease';
 
@@ -84,11 +85,17 @@ export class Source implements SourcePort {
       ['N1', sourceAgents],
       ['N2', targetAgents],
     ] as const)
-      for (const [machine, agent] of agents) {
-        const named = side === 'N1' ? join.agents.find((a) => a.machine === machine)?.endpoint : undefined;
-        findings.push(await this.reach(`${side} ${machine}`, agent, named ?? agent.target));
-      }
-    findings.push(await this.zookeeper());
+      findings.push(
+        ...(
+          await Promise.all(
+            [...agents].map(([machine, agent]) => {
+              const named = side === 'N1' ? join.agents.find((a) => a.machine === machine)?.endpoint : undefined;
+              return this.machine(`${side} ${machine}`, agent, named ?? agent.target);
+            }),
+          )
+        ).flat(),
+      );
+    findings.push(await this.zookeeper(), ...(await this.bandwidth()));
     const free = await this.freeBytes();
     findings.push({
       name: 'disk',
@@ -96,7 +103,30 @@ export class Source implements SourcePort {
       found: free === null ? 'free space of the stores is not known' : `${Math.floor(free / 2 ** 20)} MiB free`,
       next: '',
     });
-    return findings.map((f) => (f.ok ? { ...f, next: '' } : f));
+    return findings.map((f) => (f.ok && f.warning !== true ? { ...f, next: '' } : f));
+  }
+
+  /** Health, and where the agent can tell: round trip, clock, disk. */
+  private async machine(name: string, agent: AgentClient, at: string): Promise<readonly Finding[]> {
+    const reached = await this.reach(name, agent, at);
+    try {
+      return [reached, ...gradeExchange(name, await exchange(agent, this.p.now))];
+    } catch (e) {
+      // that it is out of reach has been said
+      if (hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) return [reached];
+      return [reached, notMeasured(`${name} round trip, clock, disk`, e)];
+    }
+  }
+
+  /** Of the line between the platforms: from the first of N1's machines that answers. */
+  private async bandwidth(): Promise<readonly Finding[]> {
+    for (const [machine, agent] of this.p.sourceAgents)
+      try {
+        return [gradeBandwidth(`N1 ${machine}`, await bandwidth(agent))];
+      } catch (e) {
+        if (!hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) return [notMeasured(`N1 ${machine} bandwidth`, e)];
+      }
+    return [];
   }
 
   private async reach(name: string, agent: AgentClient, at: string): Promise<Finding> {
@@ -139,4 +169,10 @@ export class Source implements SourcePort {
     });
     return Promise.resolve(free.length === 0 ? null : Math.min(...free));
   }
+}
+
+/** An agent of an older release does not know the question: no fault of the network. */
+function notMeasured(name: string, e: unknown): Finding {
+  const next = 'bring the older platform up to a neighbouring release to have it measured';
+  return { name, ok: true, warning: true, found: `not measured: ${asError(e).message}`, next };
 }
