@@ -193,6 +193,8 @@ export class Fleet extends pulumi.ComponentResource {
             operator: this.operator.tls,
             days: YEARS_2,
             waitMinutes: BOOT_MINUTES,
+            cloud: cloud.kind,
+            console: server.console,
           },
           { parent: this, dependsOn: [...server.ready] },
         );

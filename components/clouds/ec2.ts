@@ -81,7 +81,7 @@ function standUp(parent: pulumi.ComponentResource, name: string, args: Ec2Args, 
         ? giveAddresses(scope, edgeMachines)
         : takeAddresses(edgeMachines);
   return {
-    servers: new Map(made.map((m) => [m.machine.name, serverOf(m, guardOf(m.machine.group), edges)])),
+    servers: new Map(made.map((m) => [m.machine.name, serverOf(scope, m, guardOf(m.machine.group), edges)])),
     edgeAddresses: edges.addresses,
   };
 }
@@ -112,11 +112,13 @@ function siteOf(network: Network, m: Machine): Site {
   return site;
 }
 
-function serverOf(made: MadeMachine, guard: Guard, edges: Edges): Server {
+function serverOf({ settings }: Ec2Scope, made: MadeMachine, guard: Guard, edges: Edges): Server {
   const { machine, instance, site, attachments } = made;
+  const endpoint = settings.endpoints['ec2'] === undefined ? '' : ` --endpoint-url ${settings.endpoints['ec2']}`;
   return {
     serverId: instance.id,
     reach: site.isPublic ? (edges.own.get(machine.name) ?? instance.publicIp) : instance.privateIp,
+    console: pulumi.interpolate`aws ec2 get-console-output --region ${settings.region}${endpoint} --output text --instance-id ${instance.id}`,
     ready: [...attachments, ...guard.rules, ...site.routes, ...(edges.ready.get(machine.name) ?? [])],
   };
 }

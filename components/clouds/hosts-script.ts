@@ -16,8 +16,12 @@ export interface HostScript {
   readonly platformId: string;
   readonly machine: string;
   readonly group: MachineGroup;
+  /** As the operator's ssh reaches it, for error texts. */
+  readonly host: string;
   /** Folder of the machine's agent. */
   readonly directory: string;
+  /** What must be free on the host before anything is installed. */
+  readonly needs: HostsSettings['needs'][MachineGroup];
   /** Folder of the releases on the host. */
   readonly releases: string;
   /** Digest of the release's archive, hex; it lies there as `SHA256.tar.gz`. */
@@ -29,10 +33,30 @@ export function quote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** Makes the folder that the release is copied into, for a user who is not root too. */
+/** systemd's unit of the machine's agent. */
+export function unitOf(s: HostScript): string {
+  return `nxnw-agent-${s.platformId}-${s.machine}`;
+}
+
+/**
+ * Sees that the host has memory and disk for the machine, where it is not there yet; then makes the folder that the
+ * release is copied into, for a user who is not root too.
+ */
 export function folderScript(s: HostScript): string {
+  const of = `cloud hosts, machine ${s.machine} of ${s.platformId} at ${s.host}`;
+  const next = 'then run nxnw up again; nothing was installed';
+  const setting = (what: string) => `nxnw:cloud.hosts.needs.${s.group}.${what}`;
   return `set -eu
 folder=${quote(s.releases)}
+refuse() { echo "[nxnw:$1] ${of}: $2; ${next}" >&2; exit 1; }
+if ! { [ -e ${quote(`${s.directory}/agent.json`)} ] || sudo -n test -e ${quote(`${s.directory}/agent.json`)}; } 2>/dev/null; then
+  memory=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
+  [ "$memory" -ge ${String(s.needs.memoryMiB)} ] || refuse NO_MEMORY_ON_HOST "$memory MiB of memory are free and ${String(s.needs.memoryMiB)} are needed (${setting('memoryMiB')}); stop what else runs there, or list another host"
+  disk="$folder"
+  while [ ! -d "$disk" ]; do disk=$(dirname "$disk"); done
+  free=$(df -Pm "$disk" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge ${String(s.needs.diskMiB)} ] || refuse NO_SPACE_ON_HOST "$free MiB are free at $disk and ${String(s.needs.diskMiB)} are needed (${setting('diskMiB')}); free some, or give another directory (nxnw:cloud.hosts.directory)"
+fi
 mkdir -p "$folder" 2>/dev/null || { sudo -n mkdir -p "$folder" && sudo -n chown "$(id -u)" "$folder"; }
 [ -w "$folder" ] || sudo -n chown "$(id -u)" "$folder"
 `;
@@ -45,7 +69,7 @@ machine=${quote(s.machine)}
 dir=${quote(s.directory)}
 release=${quote(`${s.releases}/${s.sha256}`)}
 sha256=${quote(s.sha256)}
-unit=${quote(`nxnw-agent-${s.platformId}-${s.machine}`)}
+unit=${quote(unitOf(s))}
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 `;
@@ -108,6 +132,12 @@ $sudo "$release/bin/node" "$release/platform/dist/agent/machine-main.js" remove 
   [ ! -d /run/systemd/system ] || $sudo systemctl enable --now --quiet "$unit"
   exit $code
 }
+# one that was never enrolled has no record by which it is found
+for p in /proc/[0-9]*; do
+  case "$(tr '\\0' ' ' < "$p/cmdline" 2>/dev/null)" in
+    *"/platform/dist/agent/main.js --dir $dir ") $sudo kill "\${p#/proc/}" || true ;;
+  esac
+done
 $sudo rm -f "/etc/systemd/system/$unit.service"
 $sudo rm -rf "$dir" "$releases"
 `;

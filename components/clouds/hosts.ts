@@ -1,7 +1,7 @@
 import * as pulumi from '@pulumi/pulumi';
 import { remote, type types } from '@pulumi/command';
 import type { Machine } from '../plan/machines.js';
-import { folderScript, hostFolder, installScript, removeScript, type HostScript } from './hosts-script.js';
+import { folderScript, hostFolder, installScript, removeScript, unitOf, type HostScript } from './hosts-script.js';
 import type { Cloud, CloudArgs, Server } from './port.js';
 import type { HostSettings, HostsSettings } from './settings.js';
 
@@ -43,7 +43,9 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
       platformId,
       machine: m.name,
       group: m.group,
+      host: host.ssh ?? host.address,
       directory: `${directory}/${m.name}`,
+      needs: settings.needs[m.group],
       releases: `${directory}/releases/${m.name}`,
       sha256: release.sha256,
     };
@@ -86,6 +88,9 @@ export class HostsCloud extends pulumi.ComponentResource implements Cloud {
     return {
       serverId: pulumi.output(`host/${host.address}/${m.name}`),
       reach: pulumi.output(m.host),
+      console: pulumi.output(
+        `ssh -p ${String(settings.port)} ${settings.user}@${host.ssh ?? host.address} journalctl -u ${unitOf(script)}`,
+      ),
       ready: [installed],
     };
   }

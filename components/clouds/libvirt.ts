@@ -119,7 +119,12 @@ export class LibvirtCloud extends pulumi.ComponentResource implements Cloud {
         ignoreChanges: holdsData && !mayGo ? [...FIRST_BOOT] : [],
       },
     );
-    return { serverId: domain.uuid, reach: domain.uuid.apply(() => m.host), ready: [domain] };
+    return {
+      serverId: domain.uuid,
+      reach: domain.uuid.apply(() => m.host),
+      console: pulumi.output(`virsh -c '${uri}' console ${domainName(platformId, m.name)}`),
+      ready: [domain],
+    };
   }
 
   private disk(m: Machine, uri: string): LibvirtVolume {

@@ -119,6 +119,7 @@ function serverOf(context: Context, m: Machine, networkId: pulumi.Input<string>,
   return {
     serverId: instance.id,
     reach: reachOf(context, m, port, site),
+    console: pulumi.interpolate`openstack console log show ${instance.id}`,
     ready: [...attached, ...fence.ingress, fence.egress, ...site.routed],
   };
 }

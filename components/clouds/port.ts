@@ -26,6 +26,8 @@ export interface Server {
   readonly serverId: pulumi.Output<string>;
   /** Address at which the operator reaches the agent. */
   readonly reach: pulumi.Output<string>;
+  /** Command that shows what the machine said while it started. */
+  readonly console: pulumi.Output<string>;
   /** What must be there before the agent can answer: disks attached, rules in force. */
   readonly ready: readonly pulumi.Resource[];
 }

@@ -112,6 +112,8 @@ export interface HostsSettings {
   readonly privateKey: string;
   /** Folder of the platform on each host. */
   readonly directory: string;
+  /** What a host must have free before the first machine of a group is installed on it. */
+  readonly needs: Readonly<Record<MachineGroup, { readonly memoryMiB: number; readonly diskMiB: number }>>;
 }
 
 /** Where the machines are: a kind, and the block of that name. */

@@ -89,6 +89,9 @@ export interface EnrolmentArgs {
   readonly days: pulumi.Input<number>;
   /** Longest wait for the machine to come up. */
   readonly waitMinutes: pulumi.Input<number>;
+  /** Kind of the cloud, and the command that shows the machine's console there, for the error of one that does not boot. */
+  readonly cloud: pulumi.Input<string>;
+  readonly console: pulumi.Input<string>;
 }
 
 /** A machine as a member of its platform: it has made its key itself, and has a certificate for it. */

@@ -132,6 +132,12 @@ const hosts = z.strictObject({
   port: z.int().min(1).max(65535).default(22),
   privateKey: z.string().default('').describe('PEM, set it as a secret'),
   directory: z.string().startsWith('/').default('/var/lib/nxnw').describe('Holds a folder for each platform on a host'),
+  needs: perGroup(
+    z.strictObject({ memoryMiB: z.int().min(0), diskMiB: z.int().min(0) }),
+    { memoryMiB: 2048, diskMiB: 10_240 },
+    { memoryMiB: 1024, diskMiB: 4096 },
+    { memoryMiB: 512, diskMiB: 2048 },
+  ).describe('What a host must have free before a machine of the group is installed on it'),
 });
 
 export const cloud = z.strictObject({

@@ -26,6 +26,7 @@ const openstack = (...cidrs: string[]): CloudSettings => ({
   },
 });
 
+const NO_NEEDS = { memoryMiB: 0, diskMiB: 0 };
 const hosts = (...list: ['data' | 'app' | 'edge', string][]): CloudSettings => ({
   kind: 'hosts',
   hosts: {
@@ -34,6 +35,7 @@ const hosts = (...list: ['data' | 'app' | 'edge', string][]): CloudSettings => (
     port: 22,
     privateKey: 'KEY',
     directory: '/srv/nxnw',
+    needs: { data: NO_NEEDS, app: NO_NEEDS, edge: NO_NEEDS },
   },
 });
 

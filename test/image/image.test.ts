@@ -112,6 +112,8 @@ describe('the machine image', function () {
           operator,
           days: 365,
           waitMinutes: 6,
+          cloud: 'kvm',
+          console: '',
           logUrn: '',
         },
         null,

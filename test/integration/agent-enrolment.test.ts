@@ -135,11 +135,14 @@ describe('enrolment of a machine', function () {
     assert.equal(again.isEnrolled, false);
   });
 
-  it('names address, port, rules and console when nothing answers', async () => {
+  it('names cloud, machine, its console, the image, address, port and rules when nothing answers', async () => {
     const m = blue.machine('data-1', HOST);
     await assert.rejects(enrol(m.inputs({ waitMinutes: 0.02 }), null, quiet), (e) => {
       assert.ok(hasCode(e, 'AGENT_UNREACHABLE'));
-      assert.match(e.message, /127\.47\.1\.11:7400 .*address .*security rules .*port 7400.*console/);
+      assert.match(
+        e.message,
+        /cloud kvm, machine data-1 of .*127\.47\.1\.11:7400 .*`virsh console data-1`.* image .*address .*security rules .*port 7400.*goes on/,
+      );
       return true;
     });
   });

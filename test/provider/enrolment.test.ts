@@ -24,7 +24,7 @@ const at = { platformId: 'probe', machine: 'data-1', agent: '${HOST}:7400', auth
 const token = new EnrolmentToken('token', { ...at, generation: 0 });
 const enrolment = new Enrolment('enrolment', {
   ...at, authorityKey: authority.key, hosts: ['${HOST}'], serverId: 'i-1', token: token.token, operator: operator.tls,
-  days: ${String(days)}, waitMinutes: 1,
+  days: ${String(days)}, waitMinutes: 1, cloud: 'kvm', console: 'virsh console data-1',
 });
 // as a cloud does with user data, when it is known
 pulumi.jsonStringify({

@@ -146,6 +146,8 @@ export class EnrollingMachine extends NewMachine {
       operator,
       days: 365,
       waitMinutes: 0.5,
+      cloud: 'kvm',
+      console: 'virsh console data-1',
       logUrn: '',
       ...change,
     };

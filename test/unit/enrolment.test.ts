@@ -229,6 +229,7 @@ describe('the difference of an enrolment', () => {
   const old: EnrolmentState = {
     ...{ authorityCert: 'ca', authorityKey: 'k', platformId: 'blue', machine: 'data-1', hosts: ['10.0.0.5'] },
     ...{ agent: '10.0.0.5:7400', serverId: 'i-1', token: 't', operator, days: 100, waitMinutes: 15, logUrn: 'u' },
+    ...{ cloud: 'kvm', console: 'virsh console data-1' },
     ...{ fingerprint: 'f', expiresAtMs: now + 50 * DAY_MS, usedToken: 'd' },
   };
 

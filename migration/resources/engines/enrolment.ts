@@ -37,6 +37,9 @@ export interface EnrolmentInputs {
   readonly days: number;
   /** Longest wait for the machine to come up. No part of what is wanted. */
   readonly waitMinutes: number;
+  /** Kind of the cloud, and the command that shows the machine's console there. No parts of what is wanted. */
+  readonly cloud: string;
+  readonly console: string;
   readonly logUrn: string;
 }
 
@@ -198,8 +201,8 @@ function unreachable(inputs: EnrolmentInputs, why: string): NxnwError {
   const port = inputs.agent.split(':').at(-1) ?? '';
   return new NxnwError(
     'AGENT_UNREACHABLE',
-    `the agent of machine ${inputs.machine} does not answer at ${inputs.agent} after ${String(inputs.waitMinutes)} minutes (${why}). Check that the address is right and routed from here, that the security rules let your address reach port ${port}, and the machine's console for how its first boot ended (nxnw-first-boot, nxnw-agent.service). Then run \`nxnw up\` again; it goes on from here`,
-    { machine: inputs.machine, target: inputs.agent },
+    `cloud ${inputs.cloud}, machine ${inputs.machine} of ${inputs.platformId}: its agent does not answer at ${inputs.agent} after ${String(inputs.waitMinutes)} minutes (${why}). Did it boot? See its console: \`${inputs.console}\` (nxnw-first-boot and nxnw-agent.service say how its first boot ended). An image that does not boot: name another one as \`image\` of the cloud's settings, and for a data machine raise its number in \`replace\`. A machine that has booted: check that the address is right and routed from here, and that the security rules let your address reach port ${port}. Then run \`nxnw up\` again; it goes on from here`,
+    { cloud: inputs.cloud, machine: inputs.machine, target: inputs.agent },
   );
 }
 
