@@ -4,7 +4,7 @@ import { ensureTools, repoRoot, terraformAws } from '@nxnw/tools';
 import { builtRelease, ensureRelease } from '@nxnw/tools/release/build';
 import { Sshd } from '@nxnw/test/providers-live/sshd';
 import { LibvirtLab, whyNoLab } from '@nxnw/test/support/libvirt-lab';
-import { AWS_TEST_ENV, MotoEc2 } from '@nxnw/test/support/moto-ec2';
+import { AWS_TEST_ENV, MOTO_IMAGES, MotoEc2 } from '@nxnw/test/support/moto-ec2';
 import { DOUBLE_IMAGE, DOUBLE_IMAGE_2, OpenstackDouble } from '@nxnw/test/support/openstack-double';
 
 export const KINDS = ['local', 'hosts', 'kvm', 'xen', 'ec2', 'eucalyptus', 'openstack'] as const;
@@ -98,13 +98,13 @@ function blocksOf({ moto, sshd, libvirt, image, dir, bumped }: Places): Record<s
   return {
     ec2: {
       access,
-      image: bumped ? 'ami-0bbbbbbb' : 'ami-0aaaaaaa',
+      image: bumped ? MOTO_IMAGES[1] : MOTO_IMAGES[0],
       endpoints: { ec2: moto.url, iam: moto.url, sts: moto.url },
     },
     eucalyptus: {
       access,
       region: 'eucalyptus',
-      image: bumped ? 'emi-0bbbbbbb' : 'emi-0aaaaaaa',
+      image: bumped ? MOTO_IMAGES[1] : MOTO_IMAGES[0],
       endpoints: { ec2: moto.url },
     },
     openstack: { access, image: bumped ? DOUBLE_IMAGE_2 : DOUBLE_IMAGE, externalNetwork: 'public' },

@@ -7,6 +7,7 @@ import { exitCodeOfMarkers, markersIn } from '@nxnw/migration/coordinator/codes'
 import type { ExitCode } from '@nxnw/migration/coordinator/codes';
 import { pulumiEnv, resolvePulumi } from '@nxnw/tools';
 import { projectDir } from './context.js';
+import { explained, failuresIn } from './provider-failures.js';
 import { explainLocks, stackLocks } from './stack-lock.js';
 
 /** Enough of the output's end for the markers of failed resources, which Pulumi repeats in its summary. */
@@ -16,6 +17,8 @@ interface Run {
   readonly code: number;
   /** What was printed and logged, as far as it was seen. */
   readonly text: string;
+  /** The engine's event log, a JSON object a line; '' where none was asked for. */
+  readonly events: string;
 }
 
 /**
@@ -37,8 +40,19 @@ export async function pulumi(command: string, stack: string, args: readonly stri
     if (made.code !== 0) return 1;
     run = await start(full, env, changes);
   }
-  if (run.code !== 0) for (const line of missingPlugins(run.text)) process.stderr.write(`nxnw: ${line}\n`);
+  if (run.code !== 0) {
+    const failures = failuresIn(run.events);
+    const cloud = failures.length === 0 ? '' : await cloudOf(stack, env);
+    for (const line of [...missingPlugins(run.text), ...explained(failures, cloud)])
+      process.stderr.write(`nxnw: ${line}\n`);
+  }
   return run.code === 0 ? 0 : exitCodeOfMarkers(markersIn(run.text), 1);
+}
+
+/** The kind of the stack's cloud; local where it is not configured. */
+async function cloudOf(stack: string, env: Readonly<Record<string, string>>): Promise<string> {
+  const run = await start(['config', 'get', '--path', 'nxnw:cloud.kind', '--stack', stack], env, false, 'quiet');
+  return run.code === 0 ? run.text.trim() : 'local';
 }
 
 /** What to do about each plugin that the engine says is missing. */
@@ -63,8 +77,8 @@ export async function stackOutput(stack: string, name: string): Promise<string> 
 }
 
 /**
- * On a terminal Pulumi keeps it, so that it can ask and draw; failures are then read from its event log. Otherwise its
- * output is passed on and read. This process waits for Pulumi's end in any case.
+ * On a terminal Pulumi keeps it, so that it can ask and draw. Otherwise its output is passed on and read. Failures are
+ * read from its event log, which names their resources. This process waits for Pulumi's end in any case.
  */
 async function start(
   args: readonly string[],
@@ -73,7 +87,7 @@ async function start(
   output: 'shown' | 'quiet' = 'shown',
 ): Promise<Run> {
   const terminal = output === 'shown' && process.stdout.isTTY && process.stdin.isTTY;
-  const scratch = terminal && events ? mkdtempSync(join(tmpdir(), 'nxnw-up-')) : null;
+  const scratch = events ? mkdtempSync(join(tmpdir(), 'nxnw-up-')) : null;
   const log = scratch === null ? null : join(scratch, 'events.json');
   const env = {
     ...process.env,
@@ -104,8 +118,8 @@ async function start(
       child.on('error', fail);
       child.on('close', (c) => ok(c ?? 1));
     });
-    if (log !== null && existsSync(log)) text += readFileSync(log, 'utf8');
-    return { code, text };
+    const logged = log !== null && existsSync(log) ? readFileSync(log, 'utf8') : '';
+    return { code, text: text + logged, events: logged };
   } finally {
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', pass);

@@ -39,6 +39,14 @@ export const SUITES = [
     alone: true,
     onDemand: true,
   },
+  {
+    name: 'cloud-failures',
+    timeoutMs: 15 * MINUTE,
+    limitMs: 45 * MINUTE,
+    tools: ['pulumi', 'py', 'sshd', 'providers'],
+    alone: true,
+    onDemand: true,
+  },
   { name: 'libvirt', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['pulumi'], alone: true, onDemand: true },
   {
     name: 'image',

@@ -32,7 +32,8 @@ const KINDS: Readonly<Record<string, { readonly one: string; readonly defaults: 
   servers: { one: 'server', defaults: { status: 'ACTIVE', addresses: {}, metadata: {}, tenant_id: 't', 'OS-EXT-AZ:availability_zone': 'nova', 'OS-EXT-STS:vm_state': 'active', 'OS-EXT-STS:power_state': 1 } }, // prettier-ignore
   'os-server-groups': { one: 'server_group', defaults: { members: [], metadata: {} } },
 };
-const TAKEN = new Set(['volume', 'server']);
+/** What the services answer when they have made one; 201 for the others. */
+const MADE: Readonly<Record<string, number>> = { volume: 202, server: 202, server_group: 200 };
 
 /**
  * As much of OpenStack's APIs (Keystone, Neutron, Nova, Cinder, Glance) as a stack of ours asks for: it keeps what it is
@@ -107,7 +108,7 @@ export class OpenstackDouble {
   private answer(asked: Asked): Answer {
     const { path } = asked;
     if (path === '/v3/auth/tokens') return this.token(asked.body);
-    return this.look(path) ?? this.attachment(asked) ?? this.routerInterface(asked) ?? this.row(asked);
+    return this.look(path, asked.query) ?? this.attachment(asked) ?? this.routerInterface(asked) ?? this.row(asked);
   }
 
   private token(body: Row): Answer {
@@ -129,13 +130,17 @@ export class OpenstackDouble {
   }
 
   /** Images and flavors, which nobody makes. */
-  private look(path: string): Answer | undefined {
+  private look(path: string, query: URLSearchParams): Answer | undefined {
     const image = (id: string): Row => ({ id, name: IMAGES[id] ?? id, status: 'active', visibility: 'public', created_at: '2025-01-01T00:00:00Z', updated_at: '2025-01-01T00:00:00Z', min_disk: 0, min_ram: 0, size: 1, container_format: 'bare', disk_format: 'qcow2', file: '/x', schema: '/s', owner: 't', protected: false, tags: [], checksum: 'x' }); // prettier-ignore
     const flavor = (name: string): Row => ({ id: name, name, ram: 512, vcpus: 1, disk: 3, swap: '', rxtx_factor: 1, 'os-flavor-access:is_public': true, 'OS-FLV-EXT-DATA:ephemeral': 0 }); // prettier-ignore
     const last = path.split('/').at(-1) ?? '';
     if (/^\/glance\/?$/.test(path))
       return { status: 300, body: { versions: [{ id: 'v2.9', status: 'CURRENT', links: [{ rel: 'self', href: `${this.url}/glance/v2/` }] }] } }; // prettier-ignore
-    if (path === '/glance/v2/images') return { status: 200, body: { images: Object.keys(IMAGES).map(image) } };
+    if (path === '/glance/v2/images') {
+      const wanted = query.get('name');
+      const found = Object.keys(IMAGES).filter((id) => wanted === null || IMAGES[id] === wanted);
+      return { status: 200, body: { images: found.map(image) } };
+    }
     if (path.startsWith('/glance/v2/images/')) return { status: 200, body: image(last) };
     if (path.startsWith('/nova/v2.1/images/')) return { status: 200, body: { image: image(last) } };
     if (path === '/nova/v2.1/flavors/detail') return { status: 200, body: { flavors: FLAVORS.map(flavor) } };
@@ -180,7 +185,7 @@ export class OpenstackDouble {
     if (method === 'POST') {
       const refusal = this.refusals.get(kind);
       if (refusal !== undefined) return refusal;
-      return { status: TAKEN.has(one) ? 202 : 201, body: { [one]: this.make(kind, body[one]) } };
+      return { status: MADE[one] ?? 201, body: { [one]: this.make(kind, body[one]) } };
     }
     if (of === undefined || of === 'detail') {
       const wanted = ['id', 'name', 'network_id', 'device_id', 'port_id'].filter((k) => query.has(k));
