@@ -18,7 +18,7 @@ const KNOWN: readonly Known[] = [
   },
   {
     code: 'CLOUD_QUOTA',
-    words: /\b\w*(LimitExceeded|QuotaExceeded)\w*\b|quota exceeded|overquota|exceed(s|ed)? (the |your )?(quota|limit)/i,
+    words: /\b\w*(LimitExceeded|QuotaExceeded)\w*\b|ExceedsAvailableQuota|quota exceeded|overquota|exceed(s|ed)? (the |your )?(quota|limit)/i,
     cause: "the account's or project's limit is reached",
     next: 'ask the cloud for a higher limit, free what is not needed, or ask for fewer or smaller machines',
   },
@@ -30,7 +30,7 @@ const KNOWN: readonly Known[] = [
   },
   {
     code: 'CLOUD_NO_IMAGE',
-    words: /InvalidAMIID|query returned no (results|images)|no images? (was |were )?found|image .*not found|could not find .*image/i, // prettier-ignore
+    words: /InvalidAMIID|query returned no (results|images)|no images? (was |were )?found|image .*not found|(could|can) not find .*image/i, // prettier-ignore
     cause: 'the cloud has no such image for this account',
     next: "check `image` of the cloud's settings, and that the image is in this region or project and shared with it",
   },
@@ -52,6 +52,12 @@ const KNOWN: readonly Known[] = [
     words: /connection refused|no such host|no route to host|i\/o timeout|network is unreachable|connection timed out|context deadline exceeded|ECONNREFUSED|request send failed|TLS handshake timeout/i, // prettier-ignore
     cause: 'the endpoint does not answer',
     next: 'check its address in the settings or the environment (`endpoints`, OS_AUTH_URL, `hosts`), and the way to it',
+  },
+  {
+    code: 'CLOUD_GAVE_UP',
+    words: /unexpected state 'ERROR'/,
+    cause: 'Nova gave up on the machine: a quota, or no host with room',
+    next: '`openstack server show` tells why under "fault"; remedy that, then `openstack server delete` and `nxnw refresh`',
   },
   {
     code: 'CLOUD_FAILED',

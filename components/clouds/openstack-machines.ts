@@ -3,11 +3,11 @@ import { Volume } from '@pulumi/openstack/blockstorage/volume';
 import { Instance } from '@pulumi/openstack/compute/instance';
 import { ServerGroup } from '@pulumi/openstack/compute/serverGroup';
 import { VolumeAttach } from '@pulumi/openstack/compute/volumeAttach';
-import { getImageOutput } from '@pulumi/openstack/images/getImage';
 import { FloatingIp } from '@pulumi/openstack/networking/floatingIp';
 import { Port } from '@pulumi/openstack/networking/port';
 import type { Machine } from '../plan/machines.js';
 import type { Fence } from './openstack-fence.js';
+import { imageId } from './openstack-lookup.js';
 import type { CloudNetwork, Site } from './openstack-network.js';
 import { tagsOf, type Scope } from './openstack-scope.js';
 import type { CloudArgs, Server } from './port.js';
@@ -44,7 +44,7 @@ export function machinesIn(
   const context: Context = {
     scope,
     args,
-    imageId: imageOf(scope, args.settings.image),
+    imageId: UUID.test(args.settings.image) ? args.settings.image : imageId(scope, args.settings),
     groupOf: serverGroups(scope, args.machines),
   };
   return new Map(
@@ -55,11 +55,6 @@ export function machinesIn(
       return [m.name, serverOf(context, m, network.networkId, site, fence)];
     }),
   );
-}
-
-/** The id of an image; of several with the name, the newest. */
-function imageOf(scope: Scope, image: string): pulumi.Input<string> {
-  return UUID.test(image) ? image : getImageOutput({ name: image, mostRecent: true }, scope.options).id;
 }
 
 /**

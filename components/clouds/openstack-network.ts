@@ -1,10 +1,10 @@
 import type * as pulumi from '@pulumi/pulumi';
-import { getNetworkOutput } from '@pulumi/openstack/networking/getNetwork';
 import { Network } from '@pulumi/openstack/networking/network';
 import { Router } from '@pulumi/openstack/networking/router';
 import { RouterInterface } from '@pulumi/openstack/networking/routerInterface';
 import { Subnet } from '@pulumi/openstack/networking/subnet';
 import { ipv4, parseCidr } from '../plan/ranges.js';
+import { externalNetworkId } from './openstack-lookup.js';
 import { tagsOf, type Scope } from './openstack-scope.js';
 import type { OpenstackSettings } from './settings.js';
 
@@ -63,9 +63,7 @@ function madeNetwork(scope: Scope, s: OpenstackSettings): CloudNetwork {
     {
       name: platformId,
       adminStateUp: true,
-      ...(s.externalNetwork === ''
-        ? {}
-        : { externalNetworkId: getNetworkOutput({ name: s.externalNetwork, external: true }, options).id }),
+      ...(s.externalNetwork === '' ? {} : { externalNetworkId: externalNetworkId(scope, s) }),
       tags,
     },
     options,
