@@ -49,6 +49,14 @@ export const SUITES = [
   },
   { name: 'libvirt', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['pulumi'], alone: true, onDemand: true },
   {
+    name: 'openstack',
+    timeoutMs: 60 * MINUTE,
+    limitMs: 180 * MINUTE,
+    tools: ['pulumi', 'zookeeper', 'cassandra', 'openstack-provider'],
+    alone: true,
+    onDemand: true,
+  },
+  {
     name: 'image',
     timeoutMs: 15 * MINUTE,
     limitMs: 40 * MINUTE,

@@ -18,12 +18,16 @@ export interface Step {
 export class PlatformStack {
   private readonly stack: TestStack;
 
-  private constructor(runMs: number) {
+  private constructor(
+    runMs: number,
+    private readonly env: Readonly<Record<string, string>>,
+  ) {
     this.stack = new TestStack("module.exports = require('@nxnw/stacks');", runMs);
   }
 
-  static async create(runMs: number): Promise<PlatformStack> {
-    const made = new PlatformStack(runMs);
+  /** @param env of each run: where plugins are, and who speaks to a cloud @default none */
+  static async create(runMs: number, env: Readonly<Record<string, string>> = {}): Promise<PlatformStack> {
+    const made = new PlatformStack(runMs, env);
     await made.stack.init();
     return made;
   }
@@ -40,7 +44,7 @@ export class PlatformStack {
   }
 
   run(command: string, ...args: readonly string[]): Promise<Ran> {
-    return this.stack.run([command, '--stack', 'dev', ...args], { NXNW_HOME: this.stack.dir });
+    return this.stack.run([command, '--stack', 'dev', ...args], { NXNW_HOME: this.stack.dir, ...this.env });
   }
 
   /** Runs it, and fails with its output unless it ends well. */

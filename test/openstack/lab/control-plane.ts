@@ -27,6 +27,8 @@ export function roomScript(s: Site, bridge: string, cidrOfApi: string): string {
     `mount --bind ${etc(s, 'mount.nfs')} "$(command -v mount.nfs)"`,
     // libvirt asks each emulator what it can: only the one that is used shall answer
     'for q in /usr/bin/qemu-system-*; do case $q in */qemu-system-x86_64) ;; *) [ -L $q ] || mount --bind /dev/null $q ;; esac; done', // prettier-ignore
+    // of this network: the agent looks there for bridges
+    'mount -t sysfs sysfs /sys',
     'ip link set lo up',
     `ip link add ${bridge} type bridge`,
     `ip address add ${cidrOfApi} dev ${bridge}`,
@@ -54,7 +56,7 @@ export class ControlPlane {
       this.nova(placement),
       this.cinder(tokens),
     ]);
-    this.room.daemon('nova-compute', ['nova-compute', ...this.config('nova')]);
+    this.daemon('nova-compute', 'nova');
     await this.ready();
   }
 
