@@ -43,7 +43,8 @@ export class OpenstackApi {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ auth }),
     });
-    if (!response.ok) throw new Error(`Keystone refuses ${l.user}: ${String(response.status)} ${await response.text()}`);
+    if (!response.ok)
+      throw new Error(`Keystone refuses ${l.user}: ${String(response.status)} ${await response.text()}`);
     const { token } = tokenSchema.parse(await response.json());
     const urls = token.catalog.map(({ type, endpoints }): [string, string] => [
       type,

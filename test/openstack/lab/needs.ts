@@ -12,7 +12,14 @@ const PACKAGES = [
   ...['keystone', 'glance-api', 'placement-api', 'nova-api', 'nova-conductor', 'nova-scheduler', 'nova-compute'],
   ...['nova-compute-kvm', 'cinder-api', 'cinder-scheduler', 'cinder-volume', 'nfs-common', 'neutron-server'],
   ...['neutron-linuxbridge-agent', 'neutron-dhcp-agent', 'neutron-l3-agent', 'rabbitmq-server', 'mariadb-server'],
-  ...['uwsgi-core', 'uwsgi-plugin-python3', 'qemu-system-x86', 'qemu-utils', 'libvirt-daemon-system', 'libvirt-clients'],
+  ...[
+    'uwsgi-core',
+    'uwsgi-plugin-python3',
+    'qemu-system-x86',
+    'qemu-utils',
+    'libvirt-daemon-system',
+    'libvirt-clients',
+  ],
   ...['iproute2', 'iptables', 'ebtables', 'ipset', 'conntrack', 'dnsmasq-base', 'genisoimage'],
 ];
 
