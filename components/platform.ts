@@ -8,6 +8,7 @@ import type { TlsInput } from '@nxnw/migration/resources/tls';
 import { Fleet } from './fleet.js';
 import { Dns } from './dns.js';
 import type { ReleaseFile } from './clouds/hosts.js';
+import { PORTS } from './plan/machines.js';
 import { planJoin, VERSION, withEdges } from './plan/join.js';
 import { doorOf, memcachedOf, show, topologyOf } from './plan/roles.js';
 import { shapeOf } from './plan/shape.js';
@@ -103,6 +104,13 @@ export class Platform extends pulumi.ComponentResource {
     // Facts wait for the machines' roles, so that an output never names what is not there.
     const ready = pulumi.all(roleSets.map((r) => r.machine));
     const fact = <T>(value: T): pulumi.Output<T> => ready.apply<T>(() => value);
+    // as the operator reaches them, which is not always how the machines reach each other
+    const reachOf = (machine: string): pulumi.Output<string> => {
+      const member = fleet.members.get(machine);
+      if (member === undefined) throw new Error(`the machine ${machine} is a member`);
+      return member.agent;
+    };
+    const coordinator = reachOf(t.first.name).apply((a) => `${a.slice(0, a.lastIndexOf(':'))}:${String(PORTS.coordinator)}`); // prettier-ignore
     const access = new OperatorAccess(
       `${name}-access`,
       {
@@ -111,8 +119,8 @@ export class Platform extends pulumi.ComponentResource {
           platformId: args.platformId,
           stack: args.stack,
           operator: this.operator,
-          agents: join.agents,
-          coordinator: args.source === undefined ? null : show(t.coordinator),
+          agents: join.agents.map((a) => ({ ...a, endpoint: reachOf(a.machine) })),
+          coordinator: args.source === undefined ? null : coordinator,
         },
       },
       { parent: this, dependsOn: [...roleSets, ...dns] },
@@ -144,7 +152,7 @@ export class Platform extends pulumi.ComponentResource {
     });
     this.machines = fact(t.machines.map((m) => ({ name: m.name, host: m.host })));
     this.shards = fact(Object.fromEntries(args.apps.map((a) => [a.id, a.shards])));
-    this.coordinator = access.id.apply(() => show(t.coordinator));
+    this.coordinator = pulumi.all([coordinator, access.id]).apply(([endpoint]) => endpoint);
     this.join = pulumi.secret(
       pulumi
         .all([

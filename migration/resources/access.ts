@@ -29,7 +29,13 @@ const provider: pulumi.dynamic.ResourceProvider = {
 
 export interface OperatorAccessArgs {
   readonly path: pulumi.Input<string>;
-  readonly access: Omit<Access, 'operator'> & { readonly operator: TlsInput };
+  readonly access: Omit<Access, 'operator' | 'agents' | 'coordinator'> & {
+    readonly operator: TlsInput;
+    readonly agents: readonly (Omit<Access['agents'][number], 'endpoint'> & {
+      readonly endpoint: pulumi.Input<string>;
+    })[];
+    readonly coordinator: pulumi.Input<string> | null;
+  };
 }
 
 /** The file by which `nxnw` reaches the platform without Pulumi. */
