@@ -52,7 +52,10 @@ export const EC2: Ec2Dialect = {
  * AWS's own; so a Eucalyptus region is best called `eucalyptus`, as its tools do.
  */
 export const EUCALYPTUS_DIFFERENCES = {
-  /** No DescribeSecurityGroupRules: rules are known by their content (aws.ec2.SecurityGroupRule), without tags. */
+  /**
+   * No DescribeSecurityGroupRules, by which the provider reads every rule that is a resource of its own, and fails. The
+   * security groups hold their rules themselves, from the machines' addresses.
+   */
   ruleIds: false,
   /**
    * No DescribeAddressesAttribute, which the provider calls on every read of an elastic address, and fails. The edges

@@ -1,8 +1,8 @@
 import * as pulumi from '@pulumi/pulumi';
-import { SecurityGroup } from '@pulumi/aws/ec2/securityGroup';
-import { SecurityGroupRule } from '@pulumi/aws/ec2/securityGroupRule';
+import { SecurityGroup, type SecurityGroupArgs } from '@pulumi/aws/ec2/securityGroup';
 import { SecurityGroupEgressRule } from '@pulumi/aws/vpc/securityGroupEgressRule';
 import { SecurityGroupIngressRule } from '@pulumi/aws/vpc/securityGroupIngressRule';
+import type { Machine } from '../plan/machines.js';
 import type { Flow } from '../plan/traffic.js';
 import { type Ec2Scope, tagsOf } from './ec2-scope.js';
 import type { AccessSettings, Ec2Settings, MachineGroup } from './settings.js';
@@ -78,7 +78,9 @@ export function makeGuards(
   scope: Ec2Scope,
   vpcId: pulumi.Input<string>,
   flows: readonly Flow[],
+  machines: readonly Machine[],
 ): ReadonlyMap<Guarded, Guard> {
+  if (!scope.dialect.ruleIds) return wholeGuards(scope, vpcId, flows, machines);
   const { access, edgeAddress } = scope.settings;
   const guarded: Guarded[] = ['data', 'app', 'edge', ...(edgeAddress === 'balancer' ? ['balancer' as const] : [])];
   const groups = new Map(guarded.map((g) => [g, makeGroup(scope, vpcId, g)]));
@@ -97,52 +99,86 @@ export function makeGuards(
   );
 }
 
-function makeGroup(scope: Ec2Scope, vpcId: pulumi.Input<string>, g: Guarded): SecurityGroup {
+/** A rule as a part of its security group. */
+export interface WholeRule {
+  readonly first: number;
+  readonly last: number;
+  readonly what: string;
+  /** CIDRs; machines of a group by their own addresses. */
+  readonly from: readonly string[];
+}
+
+/** The rules of one security group, one for each range of ports and purpose. Pure. */
+export function wholeRules(
+  ingress: readonly Ingress[],
+  to: Guarded,
+  machines: readonly Pick<Machine, 'group' | 'host'>[],
+): readonly WholeRule[] {
+  const rules = new Map<string, WholeRule>();
+  for (const { source, first, last, what } of ingress.filter((r) => r.to === to)) {
+    const key = JSON.stringify([first, last, what]);
+    const more =
+      'cidr' in source ? [source.cidr] : machines.filter((m) => m.group === source.group).map((m) => `${m.host}/32`);
+    const from = [...new Set([...(rules.get(key)?.from ?? []), ...more])].sort();
+    rules.set(key, { first, last, what, from });
+  }
+  return [...rules.values()].filter((r) => r.from.length > 0);
+}
+
+/**
+ * Security groups that hold their rules themselves. They cannot name each other, since each would wait for the other,
+ * so they name the machines' addresses.
+ */
+function wholeGuards(
+  scope: Ec2Scope,
+  vpcId: pulumi.Input<string>,
+  flows: readonly Flow[],
+  machines: readonly Machine[],
+): ReadonlyMap<Guarded, Guard> {
+  const ingress = ingressOf(flows, scope.settings.access, 'elastic');
+  return new Map(
+    (['data', 'app', 'edge'] as const).map((g) => {
+      const group = makeGroup(scope, vpcId, g, {
+        egress: [{ protocol: '-1', fromPort: 0, toPort: 0, cidrBlocks: [EVERYWHERE] }],
+        ingress: wholeRules(ingress, g, machines).map((r) => ({
+          protocol: 'tcp',
+          ...{ fromPort: r.first, toPort: r.last, description: r.what, cidrBlocks: [...r.from] },
+        })),
+      });
+      return [g, { id: group.id, out: group, rules: [group] }];
+    }),
+  );
+}
+
+function makeGroup(
+  scope: Ec2Scope,
+  vpcId: pulumi.Input<string>,
+  g: Guarded,
+  rules: Pick<SecurityGroupArgs, 'ingress' | 'egress'> = {},
+): SecurityGroup {
   return new SecurityGroup(
     `${scope.name}-${g}`,
     // the description cannot change without a replacement
-    { vpcId, description: `nxnw ${g}`, tags: tagsOf(scope, g, g === 'balancer' ? {} : { group: g }) },
+    { vpcId, description: `nxnw ${g}`, ...rules, tags: tagsOf(scope, g, g === 'balancer' ? {} : { group: g }) },
     scope.options,
   );
 }
 
 function makeEgress(scope: Ec2Scope, g: Guarded, securityGroupId: pulumi.Output<string>): pulumi.Resource {
-  const logical = `${scope.name}-${g}-out`;
-  if (!scope.dialect.ruleIds)
-    return new SecurityGroupRule(
-      logical,
-      { type: 'egress', securityGroupId, protocol: '-1', fromPort: 0, toPort: 0, cidrBlocks: [EVERYWHERE] },
-      scope.options,
-    );
   return new SecurityGroupEgressRule(
-    logical,
+    `${scope.name}-${g}-out`,
     { securityGroupId, ipProtocol: '-1', cidrIpv4: EVERYWHERE, description: 'out', tags: tagsOf(scope, `${g}-out`) },
     scope.options,
   );
 }
 
 function makeIngress(scope: Ec2Scope, r: Ingress, idOf: (g: Guarded) => pulumi.Output<string>): pulumi.Resource {
-  const logical = `${scope.name}-${r.key}`;
-  const securityGroupId = idOf(r.to);
-  const ports = { fromPort: r.first, toPort: r.last, description: r.what };
-  if (!scope.dialect.ruleIds)
-    return new SecurityGroupRule(
-      logical,
-      {
-        type: 'ingress',
-        securityGroupId,
-        protocol: 'tcp',
-        ...ports,
-        ...('cidr' in r.source ? { cidrBlocks: [r.source.cidr] } : { sourceSecurityGroupId: idOf(r.source.group) }),
-      },
-      scope.options,
-    );
   return new SecurityGroupIngressRule(
-    logical,
+    `${scope.name}-${r.key}`,
     {
-      securityGroupId,
+      securityGroupId: idOf(r.to),
       ipProtocol: 'tcp',
-      ...ports,
+      ...{ fromPort: r.first, toPort: r.last, description: r.what },
       ...('cidr' in r.source ? { cidrIpv4: r.source.cidr } : { referencedSecurityGroupId: idOf(r.source.group) }),
       tags: tagsOf(scope, r.key),
     },

@@ -59,7 +59,7 @@ function standUp(parent: pulumi.ComponentResource, name: string, args: Ec2Args, 
   const provider = makeProvider(parent, name, settings, dialect);
   const scope: Ec2Scope = { name, platformId, settings, dialect, options: { parent, provider } };
   const network = makeNetwork(scope);
-  const guards = makeGuards(scope, network.vpcId, flows);
+  const guards = makeGuards(scope, network.vpcId, flows, machines);
   const guardOf = (g: Guarded): Guard => {
     const guard = guards.get(g);
     if (guard === undefined) throw new Error(`the group ${g} has a security group`);
