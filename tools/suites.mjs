@@ -47,6 +47,14 @@ export const SUITES = [
     alone: true,
     onDemand: true,
   },
+  {
+    name: 'ec2',
+    timeoutMs: 20 * MINUTE,
+    limitMs: 90 * MINUTE,
+    tools: ['pulumi', 'py', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'aws-provider'],
+    alone: true,
+    onDemand: true,
+  },
   { name: 'libvirt', timeoutMs: 8 * MINUTE, limitMs: 30 * MINUTE, tools: ['pulumi'], alone: true, onDemand: true },
   {
     name: 'openstack',
