@@ -6,6 +6,7 @@ export function secretsOf(s: PlatformSettings): ReadonlySet<string> {
   const all = [
     s.edge.certificate?.keyPem,
     s.dns?.rfc2136?.keySecret,
+    s.dns?.route53?.credentials?.secretAccessKey,
     s.source?.tls.key,
     ...s.apps.flatMap((a) => Object.values(a.secrets)),
   ];

@@ -29,7 +29,13 @@ export interface DnsSettings {
   readonly restoreTtlSeconds: number;
   /** `server` is host:port; `keySecret` base64, a secret. */
   readonly rfc2136?: { readonly server: string; readonly keyName: string; readonly keySecret: string };
-  readonly route53?: { readonly hostedZoneId: string; readonly region: string; readonly endpoint?: string };
+  readonly route53?: {
+    readonly hostedZoneId: string;
+    readonly region: string;
+    readonly endpoint?: string;
+    /** The second is a secret. @default the SDK's own chain where the coordinator runs */
+    readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  };
 }
 
 /** PEM texts; the key is a secret. */

@@ -174,6 +174,7 @@ function withoutUndefined(dns: NonNullable<StackConfig['dns']>): NonNullable<Pla
             hostedZoneId: route53.hostedZoneId,
             region: route53.region,
             ...(route53.endpoint === undefined ? {} : { endpoint: route53.endpoint }),
+            ...(route53.credentials === undefined ? {} : { credentials: route53.credentials }),
           },
         }),
   };

@@ -100,6 +100,10 @@ const dns = z.strictObject({
       hostedZoneId: z.string().min(1),
       region: z.string().default('us-east-1'),
       endpoint: z.url().optional().describe('Another address of the service, for tests'),
+      credentials: z
+        .strictObject({ accessKeyId: z.string().min(1), secretAccessKey: z.string().min(1) })
+        .optional()
+        .describe('Of a user who may change the zone; set them as secrets. Default: what the AWS SDK finds'),
     })
     .optional(),
 });
