@@ -209,7 +209,7 @@ function unreachable(inputs: EnrolmentInputs, why: string): NxnwError {
 function tokenUsed(inputs: EnrolmentInputs, why: string): NxnwError {
   return new NxnwError(
     'ENROLMENT_TOKEN_USED',
-    `machine ${inputs.machine} at ${inputs.agent} is not a member (${why}), and its enrolment token was used before: a token serves once. Run \`nxnw refresh\`, which sees that the machine is lost, then \`nxnw up\`, which makes it anew with a fresh token; where it is not replaced by itself (it holds data), raise its number in \`replace\` of the cloud's settings`,
+    `machine ${inputs.machine} at ${inputs.agent} is not a member (${why}), and its enrolment token was used before: a token serves once. Run \`nxnw refresh\`, which sees that the machine is lost, then \`nxnw up\`, which makes it anew with a fresh token; where it is not replaced by itself (it holds data, or its address is the cloud's choice), raise its number in \`replace\` of the cloud's settings`,
     { machine: inputs.machine, target: inputs.agent },
   );
 }
