@@ -3,7 +3,7 @@ import { EnrolmentClient, meet } from '@nxnw/platform/agent/enrol-client';
 import { hasCode } from '@nxnw/platform/errors';
 import { newToken } from '@nxnw/platform/wire/enrolment';
 
-const LOOK_MS = 10_000;
+const LOOK_MS = 15_000;
 const AGAIN_MS = 1000;
 /** Only a machine that says nothing for so long is lost: a busy one is late, and an agent may be starting again. */
 const SILENT_MS = 60_000;

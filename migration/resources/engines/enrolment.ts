@@ -12,7 +12,8 @@ import type { Log } from './engine-log.js';
 import type { Tls } from './targets.js';
 
 const DAY_MS = 86_400_000;
-const LOOK_MS = 3000;
+/** A machine that is busy, or emulated beside others, takes seconds for the handshake. */
+const LOOK_MS = 15_000;
 const AGAIN_MS = 1000;
 /** A machine whose token is used up can only be away for a moment (its agent starts again), or be lost. */
 const AWAY_MS = 60_000;
