@@ -6,7 +6,7 @@ import { createVolume } from './volumes.js';
 import { inFolder, virsh, type Target } from './virsh.js';
 
 const MAKE_MS = 30_000;
-const UPLOAD_MS = 120_000;
+const UPLOAD_MS = 10 * 60_000;
 
 /** What a machine learns at its first boot. */
 export interface SeedInputs {

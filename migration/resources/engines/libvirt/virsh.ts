@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { NxnwError } from '@nxnw/platform/errors';
 import { failureOf } from './failures.js';
 
-const CALL_MS = 60_000;
+const CALL_MS = 180_000;
 const OUTPUT_BYTES = 16 * 1024 * 1024;
 
 /** A host, and what was wanted of it, for messages. */
@@ -47,7 +47,7 @@ function withoutTty(uri: string): string {
 
 /**
  * Runs `virsh -c URI ARGS` and answers what it prints, at most 16 MiB.
- * @throws LIBVIRT_UNREACHABLE, LIBVIRT_DENIED, LIBVIRT_TIMEOUT (one call has 60 s unless `timeoutMs` says otherwise),
+ * @throws LIBVIRT_UNREACHABLE, LIBVIRT_DENIED, LIBVIRT_TIMEOUT (one call has 3 minutes unless `timeoutMs` says otherwise),
  * PROGRAM_MISSING, CANCELLED when the signal aborts, and what failures.ts makes of the host's answer
  */
 export function virsh(target: Target, args: readonly string[], timeoutMs = CALL_MS): Promise<string> {
