@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createAuthority, issueCertificate } from '@nxnw/platform/wire/ca';
-import { createLocalMachine, destroyLocalMachine } from '@nxnw/platform/agent/local';
+import { Gateway } from '@nxnw/platform/wire/gateway';
 import { markersIn } from '@nxnw/migration/coordinator/codes';
 import { ensureTools } from '@nxnw/tools';
 import { joinBundle } from '../component/fixtures.js';
@@ -66,25 +66,31 @@ describe('the stack program', () => {
   it('makes nothing when the running platform does not answer', async () => {
     const agents = [{ machine: 'data-1', endpoint: '127.30.8.1:7400', roles: [] }];
     const authority = await createAuthority('shop-blue');
+    const gateways = [{ machine: 'data-1', endpoint: '127.30.8.1:7460', reverse: [] }];
     const tls = await issueCertificate(authority, { name: 'coordinator-join', hosts: [] });
     await fails(
-      { migrateFrom: bundle({ agents, tls }) },
+      { migrateFrom: bundle({ gateways, agents, tls }) },
       'SOURCE_UNREACHABLE',
-      /shop-blue does not answer.*127\.30\.8\.1:7400/,
+      /shop-blue does not answer.*join port: 0 of 1.*127\.30\.8\.1:7460.*Tried: 127\.30\.8\.1:7400/,
     );
   });
 
   it("makes nothing when the running platform does not accept the bundle's certificate", async () => {
-    const dir = join(stack.dir, 'blue');
-    const own = await issueCertificate(await createAuthority('shop-blue'), { name: 'data-1', hosts: ['127.30.8.2'] });
+    const own = await issueCertificate(await createAuthority('shop-blue'), { name: 'data-1', hosts: [] });
     const foreign = await issueCertificate(await createAuthority('other'), { name: 'coordinator-join', hosts: [] });
-    const made = { dir, platformId: 'shop-blue', machine: 'data-1', address: '127.30.8.2', tls: own };
-    await createLocalMachine(made);
+    const refused: unknown[] = [];
+    const listen = { host: '127.30.8.2', port: 7460 };
+    const log = (event: string): void => void refused.push(event);
+    const { gateway } = await Gateway.start({ listen, tls: own, allow: [], reverse: new Map(), log });
     try {
+      const gateways = [{ machine: 'data-1', endpoint: '127.30.8.2:7460', reverse: [] }];
       const agents = [{ machine: 'data-1', endpoint: '127.30.8.2:7400', roles: [] }];
-      await fails({ migrateFrom: bundle({ agents, tls: foreign }) }, 'SOURCE_UNREACHABLE', /certificate/);
+      // it trusts N1's authority, and N1 knows nobody by its own
+      const tls = { ...foreign, ca: own.ca };
+      await fails({ migrateFrom: bundle({ gateways, agents, tls }) }, 'SOURCE_UNREACHABLE', /certificate/);
+      assert.ok(refused.includes('join.refused'), String(refused));
     } finally {
-      await destroyLocalMachine({ dir });
+      await gateway.close();
     }
   });
 });
