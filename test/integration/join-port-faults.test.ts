@@ -200,7 +200,7 @@ describe('the processes of the join port', function () {
       (times.get(client) ?? []).slice(100).sort((a, b) => a - b)[Math.floor(400 * p)] ?? NaN;
     const line = [0.5, 0.99].map((p) => `p${String(p * 100)} ${at(direct, p).toFixed(2)} → ${at(through, p).toFixed(2)} ms (${(at(through, p) / at(direct, p)).toFixed(2)}x)`); // prettier-ignore
     process.stdout.write(`      a small call, direct → by the join port: ${line.join(', ')}\n`);
-    // a timer of TCP that waits for more (Nagle, delayed acknowledgement) would add 40 ms
-    assert.ok(at(through, 0.5) - at(direct, 0.5) < 20, line.join());
+    // a timer of TCP that waits for more (Nagle, delayed acknowledgement) would make it many times slower
+    assert.ok(at(through, 0.5) < 10 * at(direct, 0.5), line.join());
   });
 });
