@@ -74,7 +74,7 @@ describe('a platform in an OpenStack project', function () {
   };
 
   before(async function () {
-    console.log(`      needs ${NEEDS}. All of it takes 30 to 60 minutes by emulation`);
+    console.log(`      needs ${NEEDS}. All of it takes an hour or more by emulation`);
     const why = await whyNoOpenstack();
     if (why !== null) {
       console.log(`      skipped: ${why}`);
@@ -98,7 +98,14 @@ describe('a platform in an OpenStack project', function () {
 
   afterEach(async function () {
     if (this.currentTest?.isFailed() !== true || lab === undefined) return;
-    for (const s of await servers()) console.log(`---- ${s.name}, ${s.status}\n${(await lab.console(s.id)).slice(-3000)}`); // prettier-ignore
+    const lines = async (id: string): Promise<string> => {
+      try {
+        return (await parts().lab.console(id)).slice(-3000);
+      } catch (e) {
+        return String(e); // one that does not run yet, or no more: the failure to be shown is another
+      }
+    };
+    for (const s of await servers()) console.log(`---- ${s.name}, ${s.status}\n${await lines(s.id)}`);
     console.log(`---- ended of the cloud's programs: ${lab.ended().join(', ')}`);
   });
 
