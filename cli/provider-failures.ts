@@ -122,7 +122,6 @@ const SAID_CHARS = 200;
 
 /** The part of the message that says why, on one line, without colours. */
 function saidBy(message: string, words: RegExp): string {
-  // eslint-disable-next-line no-control-regex
   const plain = message.replace(/\u001b\[[0-9;]*m|<\{%[^%]*%\}>/g, '');
   const line = plain.split('\n').find((l) => words.test(l)) ?? plain;
   const at = Math.max(0, line.search(words) - SAID_CHARS / 2);

@@ -208,7 +208,7 @@ export class OpenstackDouble {
     if (kind === 'servers') {
       const id = (of: unknown) => ({ id: of });
       Object.assign(row, { flavor: id(row['flavorRef']), image: id(row['imageRef']), security_groups: [] });
-      for (const key of ['flavorRef', 'imageRef', 'user_data', 'networks']) delete row[key];
+      for (const key of ['flavorRef', 'imageRef', 'user_data', 'networks']) Reflect.deleteProperty(row, key);
     }
     this.table(kind).set(String(row['id']), row);
     return row;
