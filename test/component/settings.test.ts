@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { hasCode } from '@nxnw/platform/errors';
+import { secretsOf } from '@nxnw/components/seal';
 import { parseConfig } from '@nxnw/stacks/config/parse';
 import { compileSettings, splitPem } from '@nxnw/stacks/settings';
 import { createAuthority } from '@nxnw/platform/wire/ca';
@@ -77,5 +78,15 @@ describe('the settings of a stack that takes over', () => {
     });
     assert.equal(splitPem(cert), undefined);
     assert.match(faultOf({ edge: { certificate: { secret: 'x' } } }), /both PEM/);
+  });
+
+  it('hand credentials for Route 53 on, and keep the secret one secret', () => {
+    const credentials = { accessKeyId: 'AKIA1', secretAccessKey: 'hunter2' };
+    const s = compile({
+      migrateFrom: 'blue',
+      dns: { driver: 'route53', zone: 'a.test', name: 'x.a.test', route53: { hostedZoneId: 'Z1', credentials } },
+    });
+    assert.deepEqual(s.dns?.route53?.credentials, credentials);
+    assert.deepEqual([secretsOf(s).has('hunter2'), secretsOf(s).has('AKIA1')], [true, false]);
   });
 });
