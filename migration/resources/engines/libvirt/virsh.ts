@@ -52,7 +52,8 @@ function withoutTty(uri: string): string {
  */
 export function virsh(target: Target, args: readonly string[], timeoutMs = CALL_MS): Promise<string> {
   checkUri(target.uri);
-  const given = ['-q', '-c', withoutTty(target.uri), ...args];
+  // without libvirt's own limit of half a minute of silence: a busy host is late, and the call has its time
+  const given = ['-q', '-k', '0', '-c', withoutTty(target.uri), ...args];
   const { signal } = target;
   return new Promise((done, fail) => {
     const options = {
