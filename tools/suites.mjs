@@ -80,4 +80,12 @@ export const SUITES = [
     alone: true,
     onDemand: true,
   },
+  {
+    name: 'xen',
+    timeoutMs: 60 * MINUTE,
+    limitMs: 120 * MINUTE,
+    tools: ['pulumi', 'zookeeper', 'cassandra'],
+    alone: true,
+    onDemand: true,
+  },
 ];
