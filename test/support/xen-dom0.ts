@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { execFile } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'; // prettier-ignore
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'; // prettier-ignore
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
@@ -113,7 +113,7 @@ async function debian(root: string, stage: string, o: Dom0Options): Promise<void
   mkdirSync(join(root, 'root', '.ssh'), { recursive: true, mode: 0o700 });
   const inRoot = (...command: string[]) => run(findProgram('chroot') ?? 'chroot', [root, ...command]);
   // the key is the lab's, on the other disk
-  await inRoot('ln', '-s', '/var/lib/libvirt/base/authorized_keys', '/root/.ssh/authorized_keys');
+  symlinkSync('/var/lib/libvirt/base/authorized_keys', join(root, 'root', '.ssh', 'authorized_keys'));
   await inRoot('systemctl', '--quiet', 'enable', 'systemd-networkd.service', 'libvirtd.service');
   await inRoot('systemctl', '--quiet', 'disable', ...DISABLED);
   await inRoot('systemctl', '--quiet', 'mask', ...MASKED);
