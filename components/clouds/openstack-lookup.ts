@@ -22,19 +22,19 @@ export function cloudName(settings: Pick<OpenstackSettings, 'cloud'>, authUrl = 
 
 /**
  * What the plugin's words about a failed look-up mean, and what to do next.
- * @returns CLOUD_REFUSES, CLOUD_UNREACHABLE, NOT_IN_CLOUD, or CLOUD_FAILS for what is not known here
+ * @returns CLOUD_DENIED, CLOUD_UNREACHABLE, NOT_IN_CLOUD, or CLOUD_FAILED for what is not known here
  */
 export function explained(cloud: string, { what, key, list }: Sought, said: string): NxnwError {
   const details = { cloud, what, said };
   const error = (code: string, why: string): NxnwError => new NxnwError(code, `${cloud}: ${why}`, details);
   const account = 'OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME and the domains (or the entry of clouds.yaml)';
   if (/authentication failed|unauthorized|\b401\b/i.test(said))
-    return error('CLOUD_REFUSES', `it does not accept the account that looks for ${what}; check ${account}, try \`openstack token issue\`, and run \`nxnw up\` again`); // prettier-ignore
+    return error('CLOUD_DENIED', `it does not accept the account that looks for ${what}; check ${account}, try \`openstack token issue\`, and run \`nxnw up\` again`); // prettier-ignore
   if (/connection refused|no such host|timeout|timed out|no route to host|unreachable|deadline exceeded/i.test(said))
     return error('CLOUD_UNREACHABLE', `it does not answer, so ${what} cannot be found (${lastOf(said)}); check OS_AUTH_URL (or the entry of clouds.yaml) and the way there, and run \`nxnw up\` again`); // prettier-ignore
   if (/no results|not found|\b404\b/i.test(said))
     return error('NOT_IN_CLOUD', `there is no ${what.replace(/^the /, '')} in this project; \`${list}\` shows what there is: set ${key}, or put it there, and run \`nxnw up\` again`); // prettier-ignore
-  return error('CLOUD_FAILS', `${what} cannot be looked up: ${lastOf(said)}; run \`${list}\` to see whether the cloud works, and \`nxnw up\` again`); // prettier-ignore
+  return error('CLOUD_FAILED', `${what} cannot be looked up: ${lastOf(said)}; run \`${list}\` to see whether the cloud works, and \`nxnw up\` again`); // prettier-ignore
 }
 
 /** The innermost of nested messages. */

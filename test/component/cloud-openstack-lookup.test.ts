@@ -6,7 +6,7 @@ const CLOUD = cloudName({ cloud: '' }, 'http://cloud.test:5000/v3');
 
 describe('a failed look-up in OpenStack', () => {
   const cases: readonly (readonly [said: string, code: string, next: RegExp])[] = [
-    ['error creating OpenStack image client: Authentication failed', 'CLOUD_REFUSES', /check OS_USERNAME/],
+    ['error creating OpenStack image client: Authentication failed', 'CLOUD_DENIED', /check OS_USERNAME/],
     [
       'Post "http://cloud.test:5000/v3/auth/tokens": dial tcp 192.0.2.1:5000: connect: connection refused',
       'CLOUD_UNREACHABLE',
@@ -17,7 +17,7 @@ describe('a failed look-up in OpenStack', () => {
       'NOT_IN_CLOUD',
       /`openstack image list` .* nxnw:cloud\.openstack\.image/,
     ],
-    ['Internal Server Error', 'CLOUD_FAILS', /Internal Server Error/],
+    ['Internal Server Error', 'CLOUD_FAILED', /Internal Server Error/],
   ];
   for (const [said, code, next] of cases)
     it(`is ${code} when the plugin says "${said.slice(0, 30)}…"`, () => {

@@ -164,7 +164,7 @@ describe('a platform in an OpenStack project', function () {
   it('says which cloud does not accept the account, and what to check', async () => {
     Object.assign(process.env, parts().lab.env({ password: 'wrong' }));
     try {
-      assert.match(await refused(), /\[nxnw:CLOUD_REFUSES\] OpenStack at http:\S+: .* check OS_USERNAME/);
+      assert.match(await refused(), /\[nxnw:CLOUD_DENIED\] OpenStack at http:\S+: .* check OS_USERNAME/);
     } finally {
       Object.assign(process.env, parts().lab.env());
     }
