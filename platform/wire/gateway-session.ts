@@ -127,7 +127,7 @@ export class GatewaySession {
     );
     const abort = (): void => cutSession(session);
     this.stop.signal.addEventListener('abort', abort, { once: true });
-    let why = 'the session was closed';
+    let why = 'it closed the session before it took it: the certificate of the join bundle is refused';
     session.on('error', (e: Error) => (why = asError(e).message));
     socket.on('error', (e: Error) => (why = e.message));
     // only the other side's settings say that it took our certificate
@@ -136,6 +136,7 @@ export class GatewaySession {
       session.setLocalWindowSize(SESSION_WINDOW_BYTES);
       keepAlive(session);
       this.session = session;
+      why = 'the session was closed';
       this.opened();
       this.waiters.wake();
     });
