@@ -88,7 +88,9 @@ export class Fleet extends pulumi.ComponentResource {
     } else {
       const cloud = this.cloudMachines(args);
       this.members = this.enrolled(args, cloud);
-      this.edgeAddresses = cloud.edgeAddresses;
+      this.edgeAddresses = edgesArePlanned(args.cloud)
+        ? pulumi.output(args.machines.filter((m) => m.group === 'edge').map((m) => m.host))
+        : cloud.edgeAddresses;
     }
     this.registerOutputs({});
   }
@@ -114,11 +116,11 @@ export class Fleet extends pulumi.ComponentResource {
   }
 
   /**
-   * What must serve before the machine is made or replaced. The edges' own addresses must be known beforehand: the app
-   * machines, which edges come after, are told how these are reached.
+   * What must serve before the machine is made or replaced. Edges wait for each other only where their addresses are
+   * known beforehand: the other machines, which edges come after, are told them.
    */
   private before({ machines, cloud }: FleetArgs, m: Machine): pulumi.Input<pulumi.Resource>[] {
-    if (m.group === 'edge' && reachedAt(cloud, m) === '') return [];
+    if (m.group === 'edge' && !edgesArePlanned(cloud)) return [];
     const before = beforeOf(machines, m);
     const serves = before === undefined ? undefined : this.serving.get(before.name);
     return serves === undefined ? [] : [serves.promise];
@@ -239,6 +241,11 @@ export class Fleet extends pulumi.ComponentResource {
       },
     );
   }
+}
+
+/** Whether operators and clients reach the edges at the planned addresses. */
+function edgesArePlanned({ kind }: CloudSettings): boolean {
+  return kind === 'local' || kind === 'kvm' || kind === 'xen' || kind === 'hosts';
 }
 
 /** How often a machine has been asked to be made anew. */
