@@ -16,7 +16,7 @@ export async function operatorDoor(
 ): Promise<{ readonly endpoint: string; close(): void }> {
   const server = await startRelay({
     listen: { host: LOOPBACK, port: 0 },
-    targets: [{ host: dataMachine, port: PORTS.relay }],
+    targets: () => [{ host: dataMachine, port: PORTS.relay }],
     tlsSide: 'targets',
     tls: access.operator,
   });
