@@ -64,7 +64,7 @@ describe('the repository is tidy', () => {
     const scripts = Object.keys((JSON.parse(read('package.json')) as { scripts: Record<string, string> }).scripts);
     const known = new Set([...scripts, 'ci', 'install', 'start']);
     const named = docs.flatMap((f) =>
-      [...read(f).matchAll(/npm (?:run )?([a-z][a-z:-]*)/g)]
+      [...read(f).matchAll(/npm (?:run )?([a-z][a-z0-9:-]*)/g)]
         .filter((m) => m[0].startsWith('npm run ') || m[1] === 'test')
         .map((m) => [f, m[1] ?? ''] as const),
     );
