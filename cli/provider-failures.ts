@@ -18,7 +18,8 @@ const KNOWN: readonly Known[] = [
   },
   {
     code: 'CLOUD_QUOTA',
-    words: /\b\w*(LimitExceeded|QuotaExceeded)\w*\b|ExceedsAvailableQuota|quota exceeded|overquota|exceed(s|ed)? (the |your )?(quota|limit)/i,
+    words:
+      /\b\w*(LimitExceeded|QuotaExceeded)\w*\b|ExceedsAvailableQuota|quota exceeded|overquota|exceed(s|ed)? (the |your )?(quota|limit)/i,
     cause: "the account's or project's limit is reached",
     next: 'ask the cloud for a higher limit, free what is not needed, or ask for fewer or smaller machines',
   },
@@ -103,7 +104,8 @@ export function explained(failures: readonly Failure[], cloud: string): string[]
     const of = found.filter((f) => f.known === known);
     const named = [...new Set(of.map((f) => resourceOf(f.urn)).filter((r) => r !== ''))];
     const more = named.length > MOST_NAMED ? ` and ${String(named.length - MOST_NAMED)} more` : '';
-    const where = named.length === 0 ? 'a look-up or the provider itself' : named.slice(0, MOST_NAMED).join(', ') + more;
+    const where =
+      named.length === 0 ? 'a look-up or the provider itself' : named.slice(0, MOST_NAMED).join(', ') + more;
     const [said = ''] = of.map((f) => saidBy(f.message, known.words)).sort((a, b) => a.length - b.length);
     return `${known.code}: cloud ${cloud}, ${where}: ${known.cause} (${said}). Next: ${known.next}; then run \`nxnw up\` again, which goes on from here`;
   });

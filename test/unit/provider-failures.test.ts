@@ -18,8 +18,11 @@ describe('failures of the clouds’ providers', () => {
     ['CLOUD_NO_CAPACITY', 'Error waiting for instance: No valid host was found. There are not enough hosts available.'],
     ['CLOUD_NO_IMAGE', 'creating EC2 Instance: api error InvalidAMIID.NotFound: The image id does not exist'],
     ['CLOUD_NO_IMAGE', 'Your query returned no results. Please change your search criteria and try again.'],
-    ['CLOUD_NAME_TAKEN', "creating IAM Role: EntityAlreadyExists: Role with name shop already exists"],
-    ['CLOUD_UNREACHABLE', 'Post "http://127.0.0.1:1/v3/auth/tokens": dial tcp 127.0.0.1:1: connect: connection refused'],
+    ['CLOUD_NAME_TAKEN', 'creating IAM Role: EntityAlreadyExists: Role with name shop already exists'],
+    [
+      'CLOUD_UNREACHABLE',
+      'Post "http://127.0.0.1:1/v3/auth/tokens": dial tcp 127.0.0.1:1: connect: connection refused',
+    ],
     ['CLOUD_UNREACHABLE', 'dial tcp: lookup ec2.nowhere.example: no such host'],
   ];
   for (const [code, message] of said)
@@ -35,7 +38,10 @@ describe('failures of the clouds’ providers', () => {
     const of = (u: string) => ({ urn: u, message });
     const lines = explained([of(''), of(instance('data-1')), of(instance('app-1')), of(instance('app-1'))], 'ec2');
     assert.equal(lines.length, 1);
-    assert.match(lines[0] ?? '', /data-1 \(machine data-1\), aws:ec2:Instance platform-fleet-app-1 \(machine app-1\): /);
+    assert.match(
+      lines[0] ?? '',
+      /data-1 \(machine data-1\), aws:ec2:Instance platform-fleet-app-1 \(machine app-1\): /,
+    );
     assert.match(explained([of('')], 'ec2')[0] ?? '', /cloud ec2, a look-up or the provider itself: /);
     const many = Array.from({ length: 9 }, (_, i) => of(instance(`app-${String(i + 1)}`)));
     assert.match(explained(many, 'ec2')[0] ?? '', /machine app-6\) and 3 more: /);
