@@ -39,7 +39,7 @@ export async function startRelay(o: RelayOptions): Promise<Server> {
       })
       .catch((e: unknown) => raw.destroy(e instanceof Error ? e : undefined));
   };
-  const server = createServer({ allowHalfOpen: true }, accept);
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
   server.maxConnections = MAX_CONNECTIONS;
   await new Promise<void>((ok, fail) => {
     server.once('error', fail);
@@ -85,7 +85,8 @@ async function firstReachable(targets: readonly (Endpoint | undefined)[], o: Rel
 function reach(t: Endpoint, o: RelayOptions): Promise<Socket> {
   return new Promise((ok, fail) => {
     const toTls = o.tlsSide === 'targets';
-    const plain = connectPlain({ host: t.host, port: t.port, allowHalfOpen: true });
+    // gRPC writes in small pieces, each of which would wait for the acknowledgement of the one before
+    const plain = connectPlain({ host: t.host, port: t.port, allowHalfOpen: true, noDelay: true });
     const socket = toTls ? connectTls({ socket: plain, ...o.tls, checkServerIdentity: () => undefined }) : plain;
     const timer = setTimeout(() => socket.destroy(new Error(`no connection in ${CONNECT_MS} ms`)), CONNECT_MS);
     socket.once(toTls ? 'secureConnect' : 'connect', () => {
