@@ -3,10 +3,12 @@ import type { Server, Socket } from 'node:net';
 import type { ServerHttp2Stream } from 'node:http2';
 import { NxnwError } from '../errors.js';
 import type { Endpoint } from '../agent/spec.js';
-import { CONNECT_MS, abortStream, splice, type WireLog } from './gateway-stream.js';
+import { WITH_END, abortStream, splice, type WireLog } from './gateway-stream.js';
 
 /** Connections that wait for N2 to fetch them. */
 const MOST_WAITING = 256;
+/** For N2 to fetch one; where N2 is gone the session ends sooner. */
+const FETCH_MS = 30_000;
 
 interface Door {
   readonly server: Server;
@@ -72,6 +74,7 @@ export class ReverseDoors {
     if (door?.control !== control) return;
     this.open.delete(target);
     door.server.close();
+    for (const [id, w] of this.waiting) if (w.control === control) this.take(id, control)?.resetAndDestroy();
     this.log('join.reverse.shut', { target });
   }
 
@@ -79,7 +82,7 @@ export class ReverseDoors {
     const control = this.open.get(target)?.control;
     if (!control || control.destroyed || this.waiting.size >= MOST_WAITING) return void socket.resetAndDestroy();
     const id = this.next++;
-    const timer = setTimeout(() => this.take(id, control)?.resetAndDestroy(), CONNECT_MS);
+    const timer = setTimeout(() => this.take(id, control)?.resetAndDestroy(), FETCH_MS);
     this.waiting.set(id, { socket, control, timer });
     const dropped = () => this.take(id, control)?.destroy();
     socket.on('error', dropped);
@@ -98,7 +101,7 @@ export class ReverseDoors {
   fetch(id: number, stream: ServerHttp2Stream): void {
     const socket = this.take(id, stream);
     if (!socket) return abortStream(stream);
-    stream.respond({ ':status': 200 });
+    stream.respond({ ':status': 200 }, WITH_END);
     splice(socket, stream);
   }
 

@@ -9,9 +9,11 @@ import {
   ERROR_CODE,
   ERROR_TEXT,
   MOST_STREAMS,
-  SESSION_WINDOW_BYTES,
-  SETTINGS,
+  N2_SESSION_BYTES,
+  N2_SETTINGS,
+  WITH_END,
   cutSession,
+  hearEnd,
   keepAlive,
   type WireLog,
 } from './gateway-stream.js';
@@ -76,7 +78,11 @@ export class GatewaySession {
       throw new NxnwError('UNAVAILABLE', `the join port of the other platform is not reached: ${this.fault}`);
     if (this.streams >= MOST_STREAMS)
       throw new NxnwError('RESOURCE_EXHAUSTED', `${MOST_STREAMS} connections to ${to} are open, the most there may be`);
-    const stream = session.request({ ':method': 'CONNECT', ':authority': to, ...headers }, { endStream: false });
+    const stream = session.request(
+      { ':method': 'CONNECT', ':authority': to, ...headers },
+      { endStream: false, ...WITH_END },
+    );
+    hearEnd(stream);
     this.streams++;
     stream.once('close', () => this.streams--);
     stream.once('response', (h) => {
@@ -120,7 +126,7 @@ export class GatewaySession {
       },
     });
     socket.setNoDelay(true);
-    const session = connect('https://nxnw', { createConnection: () => socket, settings: SETTINGS });
+    const session = connect('https://nxnw', { createConnection: () => socket, settings: N2_SETTINGS });
     const timer = setTimeout(
       () => session.destroy(new Error(`no session in ${CONNECT_MS} ms: not reached, or our certificate is refused`)),
       CONNECT_MS,
@@ -133,7 +139,7 @@ export class GatewaySession {
     // only the other side's settings say that it took our certificate
     session.once('remoteSettings', () => {
       clearTimeout(timer);
-      session.setLocalWindowSize(SESSION_WINDOW_BYTES);
+      session.setLocalWindowSize(N2_SESSION_BYTES);
       keepAlive(session);
       this.session = session;
       why = 'the session was closed';

@@ -1,5 +1,5 @@
 import { constants } from 'node:http2';
-import type { Http2Session, Http2Stream } from 'node:http2';
+import type { Http2Session, Http2Stream, IncomingHttpHeaders } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { NxnwError } from '../errors.js';
 
@@ -23,9 +23,18 @@ export const TARGET = 'nxnw-target';
 
 /** Connections in one session. */
 export const MOST_STREAMS = 1000;
-/** Unread bytes of one connection on the way; a session's window holds more than those of a few slow readers. */
-export const SETTINGS = { initialWindowSize: 512 << 10, enablePush: false, maxConcurrentStreams: MOST_STREAMS };
-export const SESSION_WINDOW_BYTES = 16 << 20;
+/**
+ * Unread bytes on the way, of one connection and of a session. Node's HTTP/2 does not read while a write of its own has
+ * not gone out: two ends that both wait so wait for ever. So what N2 may send unread (`N1_*`) fits into the kernel's
+ * buffers of a new connection, and N2's writes always go out; the bulk of a migration goes the other way.
+ */
+const N1_STREAM_BYTES = 16 << 10;
+const N2_STREAM_BYTES = 512 << 10;
+export const N2_SESSION_BYTES = 16 << 20;
+const SETTINGS = { enablePush: false, maxConcurrentStreams: MOST_STREAMS };
+/** N1 keeps the session's window that HTTP/2 begins with, 64 KiB. */
+export const N1_SETTINGS = { ...SETTINGS, initialWindowSize: N1_STREAM_BYTES };
+export const N2_SETTINGS = { ...SETTINGS, initialWindowSize: N2_STREAM_BYTES };
 
 export const CONNECT_MS = 3000;
 const PING_MS = 1000;
@@ -36,16 +45,37 @@ const LATE_PINGS = 4;
 export type WireLog = (event: string, fields: Readonly<Record<string, unknown>>) => void;
 
 /**
+ * Trailer of a stream whose connection has ended: how many bytes it sent. Where it or some of them are missing the
+ * connection was cut off: a stream that is destroyed says `end` too.
+ */
+const ENDED = 'nxnw-ended';
+/** For `request` and `respond` of a stream that is spliced. */
+export const WITH_END = { waitForTrailers: true };
+const sentOn = new WeakMap<Http2Stream, number>();
+
+/** Notes that the other side's connection ended: to be called as soon as there is a stream, `splice` comes later. */
+export function hearEnd(stream: Http2Stream): void {
+  stream.on('trailers', (t: IncomingHttpHeaders) => {
+    if (t[ENDED] !== undefined) sentOn.set(stream, Number(t[ENDED]));
+  });
+}
+
+/**
  * Joins a TCP connection and a stream: each side's end of sending is passed on, a slow reader slows the other side's
  * sender, and an abort of one is an abort of the other, never a clean end.
  */
 export function splice(socket: Socket, stream: Http2Stream): void {
-  // a stream that is destroyed says `end` too
   let ended = false;
+  let got = 0;
+  stream.on('wantTrailers', () => {
+    // a session that is closed ends its streams too
+    if (socket.readableEnded) stream.sendTrailers({ [ENDED]: String(socket.bytesRead) });
+    else abortStream(stream);
+  });
   const heardAll = (): void => {
-    if (stream.destroyed || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
-    ended = true;
-    socket.end();
+    ended = sentOn.get(stream) === got;
+    if (ended) socket.end();
+    else socket.resetAndDestroy();
   };
   stream.on('end', heardAll);
   socket.on('error', () => abortStream(stream));
@@ -60,6 +90,7 @@ export function splice(socket: Socket, stream: Http2Stream): void {
   if (socket.destroyed) return abortStream(stream);
   socket.pipe(stream);
   stream.pipe(socket, { end: false });
+  stream.on('data', (d: Buffer) => (got += d.length));
   // one that sent nothing may have said so already
   if (stream.readableEnded) heardAll();
 }

@@ -8,12 +8,13 @@ import { ReverseDoors, listen } from './gateway-reverse.js';
 import {
   CONNECT_MS,
   JOIN_SUBJECT,
+  N1_SETTINGS,
   REVERSE,
-  SESSION_WINDOW_BYTES,
-  SETTINGS,
   TARGET,
+  WITH_END,
   abortStream,
   cutSession,
+  hearEnd,
   keepAlive,
   refusal,
   splice,
@@ -72,7 +73,7 @@ export class Gateway {
       rejectUnauthorized: true,
       handshakeTimeout: HANDSHAKE_MS,
       noDelay: true,
-      settings: SETTINGS,
+      settings: N1_SETTINGS,
     });
     const gateway = new Gateway(server, o);
     return { gateway, port: await listen(server, o.listen) };
@@ -86,13 +87,13 @@ export class Gateway {
   private meet(session: ServerHttp2Session): void {
     const from = session.socket.remoteAddress ?? '';
     const name = session.socket instanceof TLSSocket ? peerOf(session.socket) : '';
-    session.setLocalWindowSize(SESSION_WINDOW_BYTES);
     keepAlive(session);
     this.sessions.add(session);
     session.on('close', () => this.sessions.delete(session));
     session.on('error', (e: Error) => this.o.log('join.session.error', { from, why: e.message }));
     session.on('stream', (stream, headers) => {
       stream.on('error', () => abortStream(stream));
+      hearEnd(stream);
       try {
         if (name !== JOIN_SUBJECT)
           throw new NxnwError(
@@ -154,7 +155,7 @@ export class Gateway {
       clearTimeout(timer);
       socket.off('error', failed);
       stream.off('close', left);
-      if (!stream.destroyed) stream.respond({ ':status': 200 });
+      if (!stream.destroyed) stream.respond({ ':status': 200 }, WITH_END);
       splice(socket, stream);
     });
   }

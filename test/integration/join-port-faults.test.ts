@@ -155,7 +155,7 @@ describe('the processes of the join port', function () {
           const { how, bytes } = await exchange(at, size, n + i);
           // of a process that is killed the kernel itself may end the connections that it holds
           if (how === 'end' && (bytes === size || near !== victim)) {
-            assert.equal(bytes, size, 'an end came before everything had come');
+            assert.equal(bytes, size, `an end came before everything had come: near ${near}, killed ${victim}`);
             entire++;
           } else {
             cut++;
