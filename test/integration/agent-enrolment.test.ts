@@ -322,7 +322,11 @@ describe('the token of a machine', function () {
     await enrol(m.inputs(), null, quiet);
     assert.deepEqual(await readToken(token), token);
     const green = await createAuthority('blue');
-    assert.equal((await readToken({ ...token, authorityCert: green.cert }, 2000)).live, false, 'it is of another authority');
+    assert.equal(
+      (await readToken({ ...token, authorityCert: green.cert }, 2000)).live,
+      false,
+      'it is of another authority',
+    );
     await blue.destroy();
     assert.equal((await readToken(token, 2000)).live, false, 'it is lost');
   });
