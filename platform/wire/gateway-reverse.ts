@@ -8,7 +8,7 @@ import { WITH_END, abortStream, splice, type WireLog } from './gateway-stream.js
 /** Connections that wait for N2 to fetch them. */
 const MOST_WAITING = 256;
 /** For N2 to fetch one; where N2 is gone the session ends sooner. */
-const FETCH_MS = 30_000;
+const FETCH_MS = 10_000;
 
 interface Door {
   readonly server: Server;
@@ -70,11 +70,12 @@ export class ReverseDoors {
   }
 
   private shut(target: string, control: ServerHttp2Stream): void {
+    // nobody fetches them any more, also where another control has taken over
+    for (const [id, w] of this.waiting) if (w.control === control) this.take(id, control)?.resetAndDestroy();
     const door = this.open.get(target);
     if (door?.control !== control) return;
     this.open.delete(target);
     door.server.close();
-    for (const [id, w] of this.waiting) if (w.control === control) this.take(id, control)?.resetAndDestroy();
     this.log('join.reverse.shut', { target });
   }
 
