@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { explained } from '@nxnw/cli/provider-failures';
 import { ensureTools, pulumiHome } from '@nxnw/tools';
@@ -7,6 +6,7 @@ import { ensureImage, imageDir } from '@nxnw/tools/image/build';
 import { z } from 'zod';
 import { through, tinyApp, until } from '../support/agents.js';
 import { PlatformStack } from '../support/platform-stack.js';
+import { answers } from '../support/reach.js';
 import { EXTERNAL, MACHINES_CIDR, OpenstackLab, OPERATOR, type Size } from './lab/lab.js';
 import { NEEDS, whyNoOpenstack } from './lab/needs.js';
 
@@ -243,7 +243,7 @@ describe('a platform in an OpenStack project', function () {
     assert.ok(opened.includes(`${OPERATOR}/32 to edge tcp 8080-8080`), opened.join('\n'));
     assert.ok(!opened.some((o) => o.startsWith('anyone') || o.startsWith('0.0.0.0/0')), opened.join('\n'));
     const [data, app] = [await address('data-1'), await address('app-1')];
-    assert.ok(await opens(data, 7400), "the operator's way to the agent");
+    assert.ok(await answers(data, 7400, CLOSED_MS), "the operator's way to the agent");
     for (const [host, port] of [
       [data, 2181],
       [data, 22],
@@ -251,7 +251,7 @@ describe('a platform in an OpenStack project', function () {
       [app, 9100],
     ] as const)
       // prettier-ignore
-      assert.ok(!(await opens(host, port)), `${host}:${String(port)} is closed to the operator`);
+      assert.ok(!(await answers(host, port, CLOSED_MS)), `${host}:${String(port)} is closed to the operator`);
   });
 
   it('is quiet while nothing changes', async () => {
@@ -310,16 +310,3 @@ describe('a platform in an OpenStack project', function () {
     assert.deepEqual(all, []);
   });
 });
-
-/** Whether a port is reached: what a security group closes does not even refuse. */
-function opens(host: string, port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect({ host, port });
-    const end = (is: boolean): void => {
-      socket.destroy();
-      done(is);
-    };
-    socket.setTimeout(CLOSED_MS, () => end(false));
-    socket.once('connect', () => end(true)).once('error', () => end(false));
-  });
-}

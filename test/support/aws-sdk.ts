@@ -6,7 +6,7 @@ import { z } from 'zod';
 
 const answer = z.union([z.object({ ok: z.unknown() }), z.object({ error: z.string() })]);
 
-/** Credentials as moto takes them: any. */
+/** moto does not check them. */
 export const AWS_KEYS = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' } as const;
 
 /** The AWS SDK for Python in a process of its own (test/ec2/sdk.py): calls one after the other. */

@@ -11,6 +11,7 @@ import { until } from './agents.js';
 import { AwsSdk } from './aws-sdk.js';
 import { firstBootOf, LabMachine, type FirstBoot } from './lab-machine.js';
 import { LabNetwork } from './lab-network.js';
+import { answers } from './reach.js';
 
 const REGION = 'us-east-1';
 const LOOK_MS = 500;
@@ -220,15 +221,4 @@ async function passing(from: string, to: string, port: number): Promise<Server> 
   await new Promise<void>((ok, fail) => server.once('error', fail).listen(port, from, ok));
   server.unref();
   return server;
-}
-
-function answers(host: string, port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect({ host, port });
-    const end = (is: boolean): void => {
-      socket.destroy();
-      done(is);
-    };
-    socket.once('connect', () => end(true)).once('error', () => end(false));
-  });
 }

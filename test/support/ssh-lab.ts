@@ -1,11 +1,11 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { findProgram } from '@nxnw/tools';
 import { until } from './agents.js';
+import { answers } from './reach.js';
 
 const run = promisify(execFile);
 const SUBNET = '10.88.7';
@@ -142,15 +142,4 @@ function killNow(pid: number): void {
   } catch {
     // it has ended by itself meanwhile
   }
-}
-
-function answers(host: string, port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect({ host, port });
-    const end = (is: boolean): void => {
-      socket.destroy();
-      done(is);
-    };
-    socket.once('connect', () => end(true)).once('error', () => end(false));
-  });
 }

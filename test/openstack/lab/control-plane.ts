@@ -1,6 +1,6 @@
-import { connect } from 'node:net';
 import { z } from 'zod';
 import { until } from '../../support/agents.js';
+import { answers } from '../../support/reach.js';
 import { OpenstackApi } from './api.js';
 import { authUrl, databaseUrl, DATABASES, etc, logs, PORTS, REGION, run, socketOf, type Site } from './config.js';
 import type { Room } from './room.js';
@@ -71,7 +71,7 @@ export class ControlPlane {
   private async answers(name: string, port: number, host = this.s.api): Promise<void> {
     await until(`${name} answers`, SLOW_MS, async () => {
       if (this.room.ended().includes(name)) throw new Error(`${name} ended:\n${this.room.saidBy(name)}`);
-      return reaches(host, port);
+      return answers(host, port);
     });
   }
 
@@ -200,15 +200,4 @@ export class ControlPlane {
 
 export function adminOf(s: Site): Promise<OpenstackApi> {
   return OpenstackApi.login({ authUrl: authUrl(s), user: 'admin', password: s.password, project: 'admin' });
-}
-
-function reaches(host: string, port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = connect({ host, port });
-    const end = (is: boolean): void => {
-      socket.destroy();
-      done(is);
-    };
-    socket.once('connect', () => end(true)).once('error', () => end(false));
-  });
 }
