@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NxnwError } from '@nxnw/platform/errors';
 import { dumpKeys, spooledKeys } from './bulk.js';
+import { keyToken } from './protocol.js';
 import type { CacheKey } from './protocol.js';
 import type { CacheServer } from './server.js';
 
@@ -31,16 +32,24 @@ export interface PassOptions {
  *
  * Forward: every key that the source lists is mirrored. Reverse: every item of the target that nobody has written since
  * the pass began (its version is not above that of a probe written first) is mirrored too, so it is removed or renewed;
- * the target's list comes from its hash table and is complete. Forward alone could leave deleted keys behind; an item
- * that the forward list leaves out (see DumpKind) is a miss on the target, never a stale value.
+ * the target's list comes from its hash table and is complete. Forward alone could leave deleted keys behind.
+ *
+ * An item that the forward list leaves out (see DumpKind) is a miss on the target, never a stale value. A list that is
+ * shorter than what the source holds is taken a second time, and what the target does not have then is mirrored.
  */
 export async function fullPass(o: PassOptions): Promise<void> {
   const file = join(o.spoolDir, `nxnw-cache-${randomBytes(8).toString('hex')}.keys`);
   const probeCas = await probe(o.target);
   try {
     const spool = { file, timeoutMs: o.timeoutMs, signal: o.signal };
-    const there = await dumpKeys({ ...spool, address: o.source.address, kind: 'all', upToCas: null });
+    const held = Number((await o.source.stats()).get('curr_items') ?? '0');
+    const listed = () => dumpKeys({ ...spool, address: o.source.address, kind: 'all', upToCas: null });
+    const there = await listed();
     await offerAll(o, file, 'forward', there);
+    if (there < held) {
+      await listed();
+      await offerAbsent(o, file);
+    }
     const here = await dumpKeys({ ...spool, address: o.target.address, kind: 'hash', upToCas: probeCas });
     await offerAll(o, file, 'reverse', here);
   } finally {
@@ -56,6 +65,26 @@ async function offerAll(o: PassOptions, file: string, phase: PassProgress['phase
     await o.offer(key);
     o.onProgress({ phase, done: ++done, total });
   }
+  await o.settled();
+}
+
+/** Keys that the target is asked for at once. */
+const ASKED_AT_ONCE = 64;
+
+async function offerAbsent(o: PassOptions, file: string): Promise<void> {
+  let keys: CacheKey[] = [];
+  const offerThem = async (): Promise<void> => {
+    const heads = await Promise.all(keys.map((k) => o.target.head(k)));
+    for (const [i, k] of keys.entries()) if (!heads[i]) await o.offer(k);
+    keys = [];
+  };
+  for await (const key of spooledKeys(file)) {
+    o.signal.throwIfAborted();
+    // one that cannot be named has been counted as it was met first
+    if (keyToken(key) !== null) keys.push(key);
+    if (keys.length === ASKED_AT_ONCE) await offerThem();
+  }
+  await offerThem();
   await o.settled();
 }
 
