@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { createWriteStream, mkdirSync } from 'node:fs';
+import { createWriteStream, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -29,6 +29,17 @@ export interface NxnwOptions {
 
 const MAIN = join(repoRoot, 'cli', 'nxnw.js');
 
+/**
+ * A person's command runs on a machine of its own; here it must not take the cores that the platforms serve with. The
+ * kernel shares them out among sessions first (sched(7), autogroup) and by a process's priority only within one, so the
+ * command's session yields, which the machines that it starts do not inherit; a low priority they would.
+ */
+function yieldTo(pid: number, priority: NxnwOptions['priority']): void {
+  const session = `/proc/${pid}/autogroup`;
+  if (existsSync(session)) writeFileSync(session, String(constants.priority.PRIORITY_LOW));
+  if (priority === 'low') setPriority(pid, constants.priority.PRIORITY_LOW);
+}
+
 /** Runs `nxnw ARGS`, as a person would. Throws NXNW_FAILED with its last lines for another exit code. */
 export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran> {
   mkdirSync(dirname(o.log), { recursive: true });
@@ -38,9 +49,9 @@ export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran
     cwd: repoRoot,
     env: { ...process.env, ...o.env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
   });
-  // A person's command runs on a machine of its own; here it must not take the cores that the platforms serve with.
-  if (o.priority === 'low' && child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+  if (child.pid !== undefined) yieldTo(child.pid, o.priority);
   // An interrupt lets `pulumi` end the step that it is in; the second one, after a while, does not.
   const interrupt = (): void => {
     child.kill('SIGINT');
