@@ -11,6 +11,13 @@ const PAIRS_PER_MULTI = 1000;
 /** Multis for one node in one call; a bigger gap is closed by later calls. */
 const MULTIS_PER_CALL = 8;
 const MAX_AHEAD = 1000;
+/** A sequential child's name ends so. */
+const DRAWN = /-?\d{10}$/;
+/** While both sides draw, the receiver's numbers begin this far above the source's: at most so far, at least so far. */
+const MOST_LEAD = 1000;
+const LEAST_LEAD = 10;
+/** Pairs for the lead of all nodes together: about ten seconds of a small server. */
+const LEAD_PAIRS = 1_000_000;
 
 export interface CountersOptions extends Sides {
   readonly roots: readonly string[];
@@ -23,6 +30,11 @@ export interface CountersOptions extends Sides {
   readonly pending: (path: string) => number;
   /** False while the receiver's own clients write: then no node is made anew. */
   readonly mayMakeAnew: () => boolean;
+  /**
+   * True while clients of both sides draw: then the receiver's numbers lead, because what the source draws arrives a
+   * moment later than a client of the receiver may draw.
+   */
+  readonly bothDraw: () => boolean;
   /** How far the source's clock is before the receiver's, in milliseconds, at least. */
   readonly clockAheadMs: () => number;
 }
@@ -42,6 +54,8 @@ export class Counters {
   /** How many of a node's children are due: making one of them anew raises the node's number. */
   private readonly dueChildren = new Map<string, number>();
   private readonly ahead = new Set<string>();
+  /** Nodes that seem to give numbers to their children: those with such names, or with children that have gone. */
+  private readonly drawing = new Set<string>();
 
   constructor(private readonly o: CountersOptions) {}
 
@@ -58,6 +72,21 @@ export class Counters {
     const since = this.dueSince.get(path);
     if (since === undefined) this.countChild(path, 1);
     this.dueSince.set(path, Math.min(seq, since ?? seq));
+  }
+
+  /** A node was seen at the source; its name may show that its parent gives numbers. */
+  seen(path: string): void {
+    if (DRAWN.test(path)) this.drawing.add(parentOf(path));
+  }
+
+  /** Both sides draw from now on: every node's lead is due. */
+  leadDue(): void {
+    for (const path of this.drawing) this.due(path, 0);
+  }
+
+  private leadOf(path: string): number {
+    if (!this.o.bothDraw() || !this.drawing.has(path)) return 0;
+    return Math.max(LEAST_LEAD, Math.min(MOST_LEAD, Math.floor(LEAD_PAIRS / this.drawing.size)));
   }
 
   private done(path: string): void {
@@ -103,8 +132,10 @@ export class Counters {
       const [source, mine] = states[i] ?? [null, null];
       this.done(path);
       this.ahead.delete(path);
+      if (source === null) this.drawing.delete(path);
       if (source === null || mine === null) continue;
-      const gap = nextSequence(source) - nextSequence(mine);
+      if (nextSequence(source) > source.numChildren) this.drawing.add(path);
+      const gap = nextSequence(source) + this.leadOf(path) - nextSequence(mine);
       if (gap > 0) behind.push({ path, pairs: gap });
       else if (gap < 0 && this.o.mayMakeAnew() && this.isYounger(source, mine)) anew.push(path);
       else if (gap < 0 && this.ahead.size < MAX_AHEAD) this.ahead.add(path);

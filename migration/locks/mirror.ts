@@ -80,8 +80,16 @@ export class Mirror {
   setGentle(on: 'on' | 'off'): void {
     if (this.passes.gentle === (on === 'on')) return;
     this.passes.gentle = on === 'on';
-    if (on === 'on') this.passes.dropScrub();
-    else this.distrust();
+    if (on === 'on') return this.passes.dropScrub();
+    this.passes.bothDraw = false;
+    this.distrust();
+  }
+
+  /** Until the turn ends, the receiver's sequence numbers lead; `caughtUp` waits for it. */
+  lead(): void {
+    this.passes.bothDraw = true;
+    this.passes.counters.leadDue();
+    this.wakeUp();
   }
 
   pause(): void {

@@ -37,6 +37,8 @@ export class Passes {
   working: Dirty[] = [];
   /** The receiver is written by its own clients already: walks only create what is missing there. */
   gentle = false;
+  /** And its clients draw sequence numbers while those of the source do. */
+  bothDraw = false;
   private walk: { readonly nodes: Walk; readonly kind: WalkKind; readonly startedMs: number } | null = null;
   /** The walk's last chunk, written while the next one is read. */
   private writing: Promise<Refused[]> | null = null;
@@ -57,6 +59,7 @@ export class Passes {
       // While events may be missing, any number of children may still have to be created.
       pending: (path) => (eventsMissing() ? Infinity : this.dirty.createsUnder(path)),
       mayMakeAnew: () => !this.gentle,
+      bothDraw: () => this.bothDraw,
       clockAheadMs: () => this.clockAheadMs,
     });
   }
@@ -94,6 +97,7 @@ export class Passes {
     this.counters.clear();
     this.walk = null;
     this.gentle = false;
+    this.bothDraw = false;
   }
 
   /** Brings both servers up to date, measures their clocks and begins to compare everything. */
@@ -138,7 +142,9 @@ export class Passes {
         this.stuck.delete(d.path);
         this.lag.add(nowMs - d.sinceMs);
       }
-      if (d.created && mode === 'follow') this.counters.due(parentOf(d.path), d.seq);
+      if (!d.created || mode !== 'follow') continue;
+      this.counters.seen(d.path);
+      this.counters.due(parentOf(d.path), d.seq);
     }
     for (const r of bad.values()) this.refuse(r, unasked(r, nowMs));
     const made = new Set(entries.filter((d) => d.created).map((d) => d.path));
@@ -173,6 +179,7 @@ export class Passes {
     this.writing.catch(() => undefined);
     for (const l of seen.looked) {
       this.stuck.delete(l.path);
+      this.counters.seen(l.path);
       if (l.changed && walk.kind === 'scrub' && !this.dirty.has(l.path)) this.repairs++;
       if (l.children > 0) walk.nodes.enter(l.path, l.children);
       else if (l.drewNumbers) ends.push(l.path);

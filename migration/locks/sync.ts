@@ -112,7 +112,10 @@ export class LockSync {
     const sync = new LockSync(o, await openEnd(source, o, roots), await openEnd(target, o, roots));
     try {
       sync.state = await sync.readState();
-      if (sync.state.prepared) sync.mirrors[sync.direction].setGentle('on');
+      if (sync.state.prepared) {
+        sync.mirrors[sync.direction].setGentle('on');
+        sync.mirrors[sync.direction].lead();
+      }
       await sync.run(sync.direction, 'follow');
       // After a turn, copies of ephemerals of the side that was left go when their owners go.
       const other = opposite(sync.direction);
@@ -226,6 +229,7 @@ export class LockSync {
     const endMs = performance.now() + deadlineMs;
     await mirror.caughtUp('acls', deadlineMs);
     mirror.setGentle('on');
+    mirror.lead();
     // Nothing of before is under way any more.
     await mirror.caughtUp('events', endMs - performance.now());
     await this.writeState({ direction: this.direction, prepared: true });

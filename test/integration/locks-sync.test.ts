@@ -326,6 +326,44 @@ describe('the lock sync', () => {
     assert.deepEqual(errors, []);
   });
 
+  it('gives no number twice while both sides draw, also what N1 drew a moment ago and N2 has not heard of', async () => {
+    await a.createRecursive('/apps/shop/queue');
+    await a.createRecursive('/apps/shop/locks');
+    const drawn = new Set<string>();
+    const draw = async (zk: ZooKeeper, dir: string, count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const { path } = await zk.create(`/apps/shop/${dir}/n-`, null, { mode: 'persistent-sequential' });
+        assert.ok(!drawn.has(path), `${path} was drawn twice`);
+        drawn.add(path);
+        // a lock that is released: nothing of it is left to see
+        if (dir === 'locks') await zk.remove(path);
+      }
+    };
+    await draw(a, 'locks', 5);
+    const { sync } = await start();
+    await sync.caughtUp('events', 15_000);
+    await draw(a, 'queue', 5);
+    await sync.prepareTurn(15_000);
+    // what N1 draws from now on is not heard of
+    sync.pause();
+    for (const dir of ['queue', 'locks']) for (const zk of [a, b, a, b]) await draw(zk, dir, 20);
+    sync.resume();
+    for (const dir of ['queue', 'locks']) await draw(a, dir, 5);
+    await sync.turn('reverse', 15_000);
+    await sync.caughtUp('events', 15_000);
+    for (const dir of ['queue', 'locks']) {
+      assert.ok(((await next(a, `/apps/shop/${dir}`)) ?? 0) >= ((await next(b, `/apps/shop/${dir}`)) ?? Infinity));
+      await draw(b, dir, 5);
+    }
+    // back the same way
+    await sync.prepareTurn(15_000);
+    sync.pause();
+    for (const dir of ['queue', 'locks']) for (const zk of [b, a, b, a]) await draw(zk, dir, 20);
+    sync.resume();
+    await sync.turn('forward', 15_000);
+    await assertEqual(sync);
+  });
+
   it('keeps what N2 wrote before the turn, over a lost session and a restart, and ACLs that N1 changed before it', async () => {
     await a.createRecursive('/apps/shop/p');
     await a.create('/apps/shop/both', Buffer.from('n1'));
