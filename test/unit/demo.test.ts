@@ -112,7 +112,13 @@ describe("the readers of the platforms' counters", () => {
 });
 
 describe("the demo's verdict", () => {
-  const marks = { traffic: 0, 'switched.begin': 10 * SECOND, 'switched.end': 12 * SECOND };
+  const marks = {
+    traffic: 0,
+    'synced.begin': 2 * SECOND,
+    'synced.end': 8 * SECOND,
+    'switched.begin': 10 * SECOND,
+    'switched.end': 12 * SECOND,
+  };
   const shard = { shard: 0, authority: 'green', entities: 10, bytes: 100, digest: 'ab' };
   const position = { epoch: 2, slot: 7 };
   const held = { move: 'move 0011', start: 'start 2233' };
@@ -224,5 +230,9 @@ describe("the demo's verdict", () => {
     for (const words of ['1 duplicateIds', '1 of 2 requests failed', 'stalled 1900 ms']) ok(text.includes(words), text);
     const { clean } = await report([request(11 * SECOND, 1900)], [{ k: 'gap', at: 12 * SECOND, gapUs: 950_000 }]);
     deepStrictEqual(verdict(clean), [], 'the machine stood still for most of it');
+    const besides = async (ms: number): Promise<string[]> =>
+      verdict((await report([request(5 * SECOND, ms), request(11 * SECOND, 1900)])).clean);
+    deepStrictEqual(await besides(1950), [], 'without a switch a request waited as long in this run');
+    ok((await besides(1800))[0]?.includes('the limit is 1800 ms'));
   });
 });
