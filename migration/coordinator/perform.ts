@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NxnwError, asError } from '@nxnw/platform/errors';
+import { NxnwError, asError, hasCode } from '@nxnw/platform/errors';
 import type { HandoverFacts, ShardStatus } from '@nxnw/platform/shards/control';
 import { shardName } from '@nxnw/platform/shards/types';
 import type { ShardId } from '@nxnw/platform/shards/types';
@@ -7,7 +7,7 @@ import type { Gate, Side } from './api.js';
 import { refuseClosedGates } from './refusals.js';
 import type { Act } from './plan.js';
 import { cacheMode, intentOf } from './plan.js';
-import type { Engines } from './ports.js';
+import type { Engines, LocksPort } from './ports.js';
 import { routeOf } from './state.js';
 import type { Facts, MigrationState } from './state.js';
 
@@ -28,6 +28,10 @@ const EDGE_READY_MS = 10_000;
 const POLL_MS = 100;
 const DNS_POLL_MS = 500;
 const RELEASED_PAUSE_MS = 200;
+const HOLD_TRIES = 3;
+const HOLD_POLL_MS = 10;
+/** A hold that is over at once: what was held goes where it went before, wherever that was. */
+const LET_GO_MS = 1;
 
 type ForwardAct = Extract<Act, { kind: 'forward' }>;
 type BackAct = Extract<Act, { kind: 'back' }>;
@@ -55,12 +59,13 @@ export async function performForward(c: ActContext, a: ForwardAct): Promise<Fact
     case 'cacheInvalidate':
       await e.cache.set(app, { direction: 'forward', mode: 'invalidate' });
       return {};
-    case 'edge':
+    case 'edge': {
       await e.edge.setRoute('target', app, 'local');
-      await e.edge.setRoute('source', app, 'peer');
+      const held = await whileHeld(c, app, 'source', () => e.edge.setRoute('source', app, 'peer'));
       // Never two sides that run an application's background work: the old one is told before the locks turn.
       await e.apps.setServing('source', app, false);
-      return { switchedAtMs: now() };
+      return { switchedAtMs: now(), edge: held };
+    }
     case 'serving':
       await e.apps.setServing('target', app, true);
       return {};
@@ -89,11 +94,16 @@ export async function performBack(c: ActContext, a: BackAct): Promise<Facts> {
     case 'cacheInvalidate':
       await e.cache.set(app, cacheMode(route));
       return {};
-    case 'edge':
-      await e.edge.setRoute('source', app, 'local');
-      await e.edge.setRoute('target', app, 'peer');
+    case 'edge': {
+      const turnBack = async (): Promise<void> => {
+        await e.edge.setRoute('source', app, 'local');
+        await e.edge.setRoute('target', app, 'peer');
+      };
+      // where the locks had not turned, what N2's instances wrote there is undone anyway
+      const held = turned === 'yes' ? await whileHeld(c, app, 'target', turnBack) : await turnBack();
       await e.apps.setServing('target', app, false);
-      return {};
+      return held === undefined ? {} : { edge: held };
+    }
     case 'serving':
       await e.apps.setServing('source', app, true);
       return {};
@@ -121,6 +131,58 @@ async function edgesReady(c: ActContext, app: string): Promise<void> {
         { app },
       );
     await sleep(POLL_MS, undefined, { signal: c.signal });
+  }
+}
+
+/** How long requests were held at the edge, in all tries; `whole` = false when they were let go before all was ready. */
+interface EdgeHold {
+  readonly heldMs: number;
+  readonly tries: number;
+  readonly whole: boolean;
+}
+
+/**
+ * Turns the edge with no request of the application under way at the side that is left, and with its locks and sequence
+ * numbers on the other side: new requests are held, those under way end, the lock sync catches up, then `turn`. So
+ * nobody meets on the other side a lock that was taken, or draws a number that was drawn, in an answered request. Where
+ * requests do not end within the stall budget it is tried again, and in the end turned without waiting for them.
+ */
+async function whileHeld(c: ActContext, app: string, left: Side, turn: () => Promise<void>): Promise<EdgeHold> {
+  const { edge, locks } = c.engines;
+  const { stallBudgetMs } = c.state.options.switch;
+  const sides: readonly Side[] = left === 'source' ? ['source'] : ['source', 'target'];
+  let heldMs = 0;
+  for (let tries = 1; tries <= HOLD_TRIES; tries++) {
+    const beganMs = c.now();
+    const endMs = beganMs + stallBudgetMs;
+    await Promise.all(sides.map((side) => edge.hold(side, app, stallBudgetMs)));
+    const ready = (await idleBy(c, left, app, endMs)) && (await caughtUpBy(c, locks, app, endMs));
+    if (ready) await turn();
+    else await Promise.all(sides.map((side) => edge.hold(side, app, LET_GO_MS)));
+    heldMs += c.now() - beganMs;
+    if (ready) return { heldMs, tries, whole: c.now() < endMs };
+    await sleep(RELEASED_PAUSE_MS * 2 ** tries, undefined, { signal: c.signal });
+  }
+  await turn();
+  return { heldMs, tries: HOLD_TRIES, whole: false };
+}
+
+async function idleBy(c: ActContext, side: Side, app: string, endMs: number): Promise<boolean> {
+  while (c.now() < endMs) {
+    if ((await c.engines.edge.traffic(side, app)).localSessions === 0) return true;
+    await sleep(HOLD_POLL_MS, undefined, { signal: c.signal });
+  }
+  return false;
+}
+
+async function caughtUpBy(c: ActContext, locks: LocksPort, app: string, endMs: number): Promise<boolean> {
+  if (c.now() >= endMs) return false;
+  try {
+    await locks.caughtUp(app, endMs);
+    return true;
+  } catch (e) {
+    if (hasCode(e, 'DEADLINE_EXCEEDED')) return false;
+    throw e;
   }
 }
 

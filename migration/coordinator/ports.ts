@@ -40,6 +40,8 @@ export interface LocksPort {
    * applications write from then on stays. `turn` ends it, or `set` with the direction that is in force.
    */
   prepareTurn(app: string, deadlineMs: number): Promise<void>;
+  /** Resolves when what the copied-from side's applications have written by now is on the other side; DEADLINE_EXCEEDED. */
+  caughtUp(app: string, deadlineMs: number): Promise<void>;
   /** A last marker in the present direction where that runs, then the other one. */
   turn(app: string, to: Direction, deadlineMs: number): Promise<void>;
   /** Removes the copies of ephemerals of the side that was left: its sessions count no more. */
@@ -85,6 +87,8 @@ export interface EdgePort {
   introduce(): Promise<void>;
   /** In force when it answers. */
   setRoute(side: Side, app: string, to: 'local' | 'peer'): Promise<void>;
+  /** Holds the application's new requests at the side's edge until `setRoute`, or for `ms`; then as before. */
+  hold(side: Side, app: string, ms: number): Promise<void>;
   traffic(side: Side, app: string): Promise<EdgeTraffic>;
   /** Whether N2's edge holds a certificate where N1's has one. */
   certificate(): Promise<Finding>;

@@ -228,6 +228,14 @@ export class AgentClient {
   }
 
   /**
+   * Holds an application's requests at an edge until `setRoute`, or for `holdMs`, after which they go where they went
+   * before. Requests that came through the other platform's edge are not held.
+   */
+  holdRequests(role: string, app: string, holdMs: number): Promise<EdgeCounters> {
+    return this.call('holdRequests', { role, app, holdMs });
+  }
+
+  /**
    * Tells an edge whose specification names no peer where the other platform's edges are (IP addresses; at most 4,
    * none = forget). Kept over restarts; an `apply` does not change it. `caPem`: speak TLS to them, verified by it.
    */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { statfsSync } from 'node:fs';
 import { z } from 'zod';
 import { servingFile } from '../apps/role.js';
-import { drainServers, edgeCounters, rememberPeer, setRoute, undrainServers } from '../edge/role.js';
+import { drainServers, edgeCounters, holdRequests, rememberPeer, setRoute, undrainServers } from '../edge/role.js';
 import { NxnwError } from '../errors.js';
 import type { Caller, RpcService, UnaryHandler } from '../wire/rpc.js';
 import type { Agent } from './agent.js';
@@ -17,6 +17,8 @@ import { endpointSchema } from './spec.js';
 import type { EdgeSpec } from './spec.js';
 
 const MAX_WAIT_MS = 600_000;
+/** Clients wait for it. */
+const MAX_HOLD_MS = 10_000;
 /** An application may run as another user. */
 const READABLE = 0o644;
 const servers = z.array(endpointSchema).max(64);
@@ -79,6 +81,10 @@ export function agentService(agent: Agent, rotation: KeyRotation, endings: Endin
     }),
     setRoute: method(z.object({ role: z.string(), app: z.string(), to: z.enum(['local', 'peer']) }), (r) =>
       setRoute(dir, edgeOf(r.role), r.app, r.to),
+    ),
+    holdRequests: method(
+      z.object({ role: z.string(), app: z.string(), holdMs: z.number().min(1).max(MAX_HOLD_MS) }),
+      (r) => holdRequests(dir, edgeOf(r.role), r.app, r.holdMs),
     ),
     setPeer: method(
       z.object({ role: z.string(), servers: z.array(z.unknown()), caPem: z.string().optional() }),

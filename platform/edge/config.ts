@@ -1,3 +1,4 @@
+import type { RouteTarget } from '../agent/api.js';
 import type { EdgeSpec, Endpoint } from '../agent/spec.js';
 
 /** Places for servers in each backend, filled and emptied at run time, so that a change of instances is no reload. */
@@ -7,6 +8,7 @@ export const PEER_SLOTS = 4;
 /** Paths are relative to the role's directory: a UNIX socket's path may have about 100 characters. */
 export const HOSTS_MAP = 'hosts.map';
 export const ROUTES_MAP = 'routes.map';
+export const HOLD_LUA = 'hold.lua';
 export const STATS_SOCKET = 'admin.sock';
 export const CERTIFICATE = 'edge.pem';
 export const PEER_CA = 'peer-ca.pem';
@@ -16,6 +18,36 @@ const HOP_HEADER = 'X-Nxnw-Hop';
 const REPEATABLE_HEADER = 'Idempotency-Key';
 /** Answered by the edge itself: 200 when the application of the Host header has an instance that is up. */
 const EDGE_HEALTH_PATH = '/_nxnw/health';
+
+/**
+ * A route that holds requests: until a time (ms since 1970), after which they go where they went before. A hold so ends
+ * by itself, whatever becomes of who asked for it.
+ */
+export const holdRoute = (untilMs: number, after: RouteTarget): string => `hold-${untilMs}-${after}`;
+
+/** What a value in the map of routes says once no hold is on. */
+export const routeOf = (value: string | undefined): RouteTarget =>
+  value === 'peer' || value?.endsWith('-peer') === true ? 'peer' : 'local';
+
+/** Waits, without keeping HAProxy from anything else, until the route of the request's application is no hold. */
+export const HOLD_SCRIPT = `local routes = Map.new('${ROUTES_MAP}', Map._str)
+core.register_action('hold', { 'http-req' }, function(txn)
+  local app = txn:get_var('txn.app')
+  while true do
+    local route = routes:lookup(app) or 'local'
+    local untilMs, after = string.match(route, '^hold%-(%d+)%-(%a+)$')
+    local now = core.now()
+    if untilMs and now.sec * 1000 + now.usec / 1000 >= tonumber(untilMs) then
+      route, untilMs = after, nil
+    end
+    if not untilMs then
+      txn:set_var('txn.route', route)
+      return
+    end
+    core.msleep(10)
+  end
+end)
+`;
 
 export const localBackend = (app: string): string => `app_${app}`;
 export const peerBackend = (app: string): string => `peer_${app}`;
@@ -73,6 +105,7 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
   ]);
   return [
     'global',
+    `  lua-load ${HOLD_LUA}`,
     `  stats socket unix@${STATS_SOCKET} mode 600 level admin expose-fd listeners`,
     '  stats timeout 10s',
     '  log stdout format raw local0',
@@ -106,6 +139,8 @@ export function haproxyConfig(spec: EdgeSpec, o: { withServers: boolean }): stri
     `  http-request set-var(txn.app) req.hdr(host),field(1,:),lower,map(${HOSTS_MAP},none)`,
     `  http-request set-var(txn.route) var(txn.app),map(${ROUTES_MAP},local)`,
     ...health,
+    // What the other edge passed on has been held there.
+    `  http-request lua.hold if { var(txn.route) -m beg hold- } !{ req.hdr(${HOP_HEADER}) -m found }`,
     `  use_backend peer_%[var(txn.app)] if { var(txn.route) -m str peer } !{ req.hdr(${HOP_HEADER}) -m found }`,
     '  use_backend app_%[var(txn.app)]',
     '  default_backend none',

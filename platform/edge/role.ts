@@ -9,7 +9,18 @@ import { findProgram } from '../agent/home.js';
 import type { MachineContext, RolePlan } from '../agent/plan.js';
 import { endpointSchema } from '../agent/spec.js';
 import type { EdgeSpec, Endpoint } from '../agent/spec.js';
-import { CERTIFICATE, HOSTS_MAP, PEER_CA, PEER_SLOTS, ROUTES_MAP, haproxyConfig, hostsMap } from './config.js';
+import {
+  CERTIFICATE,
+  HOLD_LUA,
+  HOLD_SCRIPT,
+  HOSTS_MAP,
+  PEER_CA,
+  PEER_SLOTS,
+  ROUTES_MAP,
+  haproxyConfig,
+  hostsMap,
+  routeOf,
+} from './config.js';
 import { EdgeRuntime } from './runtime.js';
 
 const CONFIG = 'haproxy.cfg';
@@ -46,6 +57,7 @@ export function planEdge(specification: EdgeSpec, machine: MachineContext): Role
     dirs: [dir],
     files: [
       { path: join(dir, CONFIG), content: haproxyConfig(spec, { withServers: true }), onChange: 'nothing' },
+      { path: join(dir, HOLD_LUA), content: HOLD_SCRIPT, onChange: 'reload' },
       { path: join(dir, HOSTS_MAP), content: hostsMap(spec), onChange: 'reload' },
       {
         path: join(dir, ROUTES_MAP),
@@ -134,7 +146,7 @@ async function syncRoutes(runtime: EdgeRuntime, dir: string): Promise<string[]> 
   const inForce = await runtime.routes();
   const changed: string[] = [];
   for (const [app, to] of parseRoutes(readIfThere(join(dir, ROUTES_MAP)) ?? ''))
-    if (inForce.has(app) && inForce.get(app) !== to) {
+    if (inForce.has(app) && routeOf(inForce.get(app)) !== to) {
       await runtime.setRoute(app, to);
       changed.push(`route of ${app} ${to}`);
     }
@@ -150,12 +162,7 @@ export function setRoute(machineDir: string, spec: EdgeSpec, app: string, to: Ro
   const dir = directory(machineDir, spec.id);
   const runtime = new EdgeRuntime(dir);
   return inTurn(dir, async () => {
-    if (!spec.apps.some((a) => a.app === app))
-      throw new NxnwError(
-        'NOT_FOUND',
-        `edge ${spec.id} has no application "${app}"; it has ${spec.apps.map((a) => a.app).join(', ') || 'none'}`,
-        { app },
-      );
+    refuseUnknown(spec, app);
     const now = await runtime.counters(spec).catch((e: unknown) => {
       if (hasCode(e, 'EDGE_DOWN')) return null;
       throw e;
@@ -172,6 +179,29 @@ export function setRoute(machineDir: string, spec: EdgeSpec, app: string, to: Ro
     await runtime.setRoute(app, to);
     return runtime.counters(spec);
   });
+}
+
+/**
+ * Holds an application's requests that come from now on, those passed on by the other edge excepted, until `setRoute`,
+ * or for `holdMs`: then they go where they went before. Not kept over a reload or restart. EDGE_DOWN.
+ */
+export function holdRequests(machineDir: string, spec: EdgeSpec, app: string, holdMs: number): Promise<EdgeCounters> {
+  const dir = directory(machineDir, spec.id);
+  const runtime = new EdgeRuntime(dir);
+  return inTurn(dir, async () => {
+    refuseUnknown(spec, app);
+    await runtime.hold(app, holdMs);
+    return runtime.counters(spec);
+  });
+}
+
+function refuseUnknown(spec: EdgeSpec, app: string): void {
+  if (spec.apps.some((a) => a.app === app)) return;
+  throw new NxnwError(
+    'NOT_FOUND',
+    `edge ${spec.id} has no application "${app}"; it has ${spec.apps.map((a) => a.app).join(', ') || 'none'}`,
+    { app },
+  );
 }
 
 const addressOf = (e: Endpoint): string => `${e.host}:${e.port}`;

@@ -5,7 +5,16 @@ import { NxnwError } from '../errors.js';
 import { signal } from '../agent/procfs.js';
 import type { EdgeAppCounters, EdgeCounters, RouteTarget } from '../agent/api.js';
 import type { EdgeSpec } from '../agent/spec.js';
-import { PEER_SLOTS, ROUTES_MAP, STATS_SOCKET, localBackend, peerBackend, slotsOf } from './config.js';
+import {
+  PEER_SLOTS,
+  ROUTES_MAP,
+  STATS_SOCKET,
+  holdRoute,
+  localBackend,
+  peerBackend,
+  routeOf,
+  slotsOf,
+} from './config.js';
 import type { Slot } from './config.js';
 
 const COMMAND_MS = 3000;
@@ -53,7 +62,13 @@ export class EdgeRuntime {
     await this.change(`set map ${ROUTES_MAP} ${app} ${to}`);
   }
 
-  /** The routes in force. */
+  /** Holds an application's requests, at most so long; then they go where they went before. */
+  async hold(app: string, ms: number): Promise<void> {
+    const after = routeOf((await this.routes()).get(app));
+    await this.change(`set map ${ROUTES_MAP} ${app} ${holdRoute(Date.now() + ms, after)}`);
+  }
+
+  /** The routes in force, holds too. */
   async routes(): Promise<Map<string, string>> {
     const lines = (await this.command(`show map ${ROUTES_MAP}`)).split('\n').filter((l) => l.startsWith('0x'));
     return new Map(lines.map((l): [string, string] => [l.split(' ')[1] ?? '', l.split(' ')[2] ?? '']));
@@ -217,7 +232,7 @@ export class EdgeRuntime {
       const [local, peer] = [row(localBackend(a.app), 'BACKEND'), row(peerBackend(a.app), 'BACKEND')];
       return {
         app: a.app,
-        route: routes.get(a.app) === 'peer' ? 'peer' : 'local',
+        route: routeOf(routes.get(a.app)),
         localRequests: number(local, 'req_tot'),
         peerRequests: number(peer, 'req_tot'),
         localSessions: number(local, 'scur'),

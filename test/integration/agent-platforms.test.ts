@@ -95,4 +95,43 @@ describe('two platforms side by side', function () {
     await agent.setPeer('edge', []);
     assert.equal((await agent.edgeCounters('edge')).apps[0]?.peersUp, 0);
   });
+
+  it('hold what comes to an application until its route is set, or for as long as was asked; not what the other edge sends', async () => {
+    await agent.setPeer('edge', [{ host: B, port: 8080 }]);
+    await until('the peer seen up', 5000, async () => (await agent.edgeCounters('edge')).apps[0]?.peersUp === 1);
+    const held = async (holdMs: number): Promise<{ readonly answer: Promise<Seen> }> => {
+      const before = await agent.holdRequests('edge', 'shop', holdMs);
+      const answer = through(A, 8080, 'shop.test', '/', 20_000);
+      await until('the request at the edge', 5000, async () => {
+        const now = await agent.edgeCounters('edge');
+        return now.connections > before.connections;
+      });
+      return { answer };
+    };
+    for (const [to, host] of [
+      ['peer', B],
+      ['local', A],
+    ] as const) {
+      const before = (await agent.edgeCounters('edge')).apps[0];
+      const { answer } = await held(10_000);
+      const hop = await through(A, 8080, 'shop.test', '/', 5000, { 'x-nxnw-hop': '1' });
+      assert.equal(hop.env['HOST'], A);
+      const now = (await agent.edgeCounters('edge')).apps[0];
+      assert.equal(now?.route, before?.route, 'a hold changes no route');
+      assert.deepEqual(
+        [now?.localRequests, now?.peerRequests],
+        [(before?.localRequests ?? 0) + 1, before?.peerRequests],
+      );
+      await agent.apply(roles.blue);
+      await agent.setRoute('edge', 'shop', to);
+      assert.equal((await answer).env['HOST'], host);
+    }
+    // lapses by itself, towards where requests went before
+    assert.equal((await (await held(200)).answer).env['HOST'], A);
+    await agent.setRoute('edge', 'shop', 'peer');
+    assert.equal((await (await held(200)).answer).env['HOST'], B);
+    assert.equal((await through(A, 8080, 'shop.test')).env['HOST'], B);
+    await agent.setRoute('edge', 'shop', 'local');
+    await agent.setPeer('edge', []);
+  });
 });

@@ -94,8 +94,16 @@ export interface Seen {
 }
 
 /** One request through an edge, by Host header. */
-export async function through(address: string, port: number, host: string, path = '/', waitMs = 5000): Promise<Seen> {
-  const request = get({ host: address, port, path, headers: { host }, agent: false, timeout: waitMs });
+export async function through(
+  address: string,
+  port: number,
+  host: string,
+  path = '/',
+  waitMs = 5000,
+  more: Readonly<Record<string, string>> = {},
+): Promise<Seen> {
+  const headers = { host, ...more };
+  const request = get({ host: address, port, path, headers, agent: false, timeout: waitMs });
   const [response] = (await once(request, 'response', { signal: AbortSignal.timeout(waitMs) })) as [IncomingMessage];
   let body = '';
   for await (const d of response) body += String(d);

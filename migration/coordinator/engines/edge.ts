@@ -46,6 +46,10 @@ export class Edges implements EdgePort {
     await Promise.all(this.each(side, (agent, role) => agent.setRoute(role, app, to)));
   }
 
+  async hold(side: Side, app: string, ms: number): Promise<void> {
+    await Promise.all(this.each(side, (agent, role) => agent.holdRequests(role, app, ms)));
+  }
+
   async traffic(side: Side, app: string): Promise<EdgeTraffic> {
     const all = await Promise.all(this.each(side, (agent, role) => agent.edgeCounters(role)));
     const apps = all.map((c): EdgeAppCounters => {

@@ -117,6 +117,13 @@ export class LockTrees implements LocksPort {
     });
   }
 
+  caughtUp(app: string, deadlineMs: number): Promise<void> {
+    return this.inTurn(app, async (t) => {
+      const sync = await this.open(app, t);
+      await sync.caughtUp('events', Math.max(1, deadlineMs - Date.now()));
+    });
+  }
+
   turn(app: string, to: Direction, deadlineMs: number): Promise<void> {
     return this.inTurn(app, async (t) => {
       const sync = await this.open(app, t);
