@@ -1,10 +1,8 @@
 import { KINDS } from '../oracle/index.js';
-import type { SpanSum } from '../load/traffic.js';
 import { SLIDES } from './report.js';
 import type { DemoReport, ShardSwitch, SwitchReport } from './report.js';
 
-/** A switch may not let a request wait longer than this, or than one waited in the same run with no switch under way. */
-const STALL_LIMIT_MS = 1000;
+const STALL_GOAL_MS = 200;
 const LEAST_WRITES = 0.3;
 /** Of the whole data: writes to the loaded kinds while the load runs. */
 const LEAST_WRITES_MEANWHILE = 5000;
@@ -28,7 +26,6 @@ export function verdict(r: DemoReport): string[] {
   faults.push(...loadFaults(r), ...cacheFaults(r));
   const held = Object.values(r.switches).flatMap((s) => s.shards.map((x) => x.heldRequests));
   if (held.length > 0 && !held.some((n) => n > 0)) faults.push('no switch held a request: none met one');
-  const alone = servedAlone(r);
   for (const [name, s] of Object.entries(r.switches)) {
     faults.push(...countedFaults(name, s));
     for (const x of s.shards)
@@ -36,17 +33,9 @@ export function verdict(r: DemoReport): string[] {
         faults.push(
           `${name}: the stores do not show shard ${x.shard}'s MOVE and START alike: ${JSON.stringify(x.slots)}`,
         );
-    const limitMs = Math.max(STALL_LIMIT_MS, alone?.longestMs ?? 0);
-    if (s.longestStallMs - s.schedulingGapMs > limitMs)
-      faults.push(
-        `${name}: a request stalled ${s.longestStallMs} ms (${s.longest?.op ?? ''}), the limit is ${limitMs} ms; at most ${s.schedulingGapMs} ms of it were the machine's`,
-      );
   }
   return faults;
 }
-
-/** While N2 came up and was loaded: N1 served alone, so its waits are what this machine made of the load by itself. */
-const servedAlone = (r: DemoReport): SpanSum | undefined => r.latency.find((s) => s.name === 'synced');
 
 /** The load of the whole data met enough writes, deletes too, before and behind its scan. */
 function loadFaults({ full, load }: DemoReport): string[] {
@@ -102,11 +91,14 @@ export function showReport(r: DemoReport): string[] {
       `loaded into N2 in ${n(load.seconds ?? 0)} s, ${load.msPerEntity.toFixed(3)} ms an entity (slides: ${SLIDES.loadMsPerEntity.value.join('-')} ms); lag at most ${n(load.maxLagMs ?? 0)} ms`,
       `  meanwhile ${load.writesScanned} writes to places already scanned (${load.deletesScanned} deletes), ${load.writesNotYetScanned} to places not yet scanned (${load.deletesNotYetScanned} deletes)`,
     );
-  const alone = servedAlone(r);
+  // N1 served alone then, so this is what the machine itself made of the load
+  const alone = r.latency.find((s) => s.name === 'synced');
   if (alone) lines.push(`longest wait while N2 came up and was loaded, with no switch: ${n(alone.longestMs)} ms`);
   for (const [name, s] of Object.entries(r.switches)) {
-    lines.push(`longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < 200 ms; slides: ${SLIDES.switchS.value} s)`);
-    if (s.longestStallMs > STALL_LIMIT_MS)
+    lines.push(
+      `longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < ${STALL_GOAL_MS} ms; slides: ${SLIDES.switchS.value} s)`,
+    );
+    if (s.longestStallMs > STALL_GOAL_MS)
       lines.push(
         `  by ${s.longest?.op ?? '?'}; the machine did not run a 10 ms timer for ${n(s.schedulingGapMs)} ms in it`,
       );
