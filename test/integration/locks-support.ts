@@ -1,10 +1,11 @@
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NxnwError } from '@nxnw/platform/errors';
-import { ZooKeeper } from '@nxnw/platform/locks/client';
-import type { ZooKeeperOptions } from '@nxnw/platform/locks/client';
+import { ZooKeeper, nextSequence } from '@nxnw/platform/locks/client';
+import type { Acl, ZooKeeperOptions } from '@nxnw/platform/locks/client';
 import { createLockSync } from '@nxnw/migration/locks/sync';
 import type { LockSync, LockSyncOptions } from '@nxnw/migration/locks/sync';
 import { startZooKeeper } from '../support/servers.js';
@@ -14,6 +15,12 @@ const DIGEST = createHash('sha1').update('super:secret').digest('base64');
 
 /** Credentials that may read and write every node of the servers of `startLocks`. */
 export const SUPER = [{ scheme: 'digest', auth: Buffer.from('super:secret') }];
+
+/** A user with a password, and what everybody may do beside. */
+export const BOB: readonly Acl[] = [
+  { perms: 31, scheme: 'digest', id: 'bob:ZZbHZqHGrNpNzDyDqe0gKuSFJ+A=' },
+  { perms: 1, scheme: 'world', id: 'anyone' },
+];
 
 export function startLocks(ip: string): Promise<TestServer> {
   const jvm = ['-Xmx512m', `-Dzookeeper.DigestAuthenticationProvider.superDigest=super:${DIGEST}`];
@@ -55,6 +62,59 @@ export async function startSync(
 /** Removes what tests leave, so that each begins with empty trees. */
 export async function emptyTrees(...trees: readonly ZooKeeper[]): Promise<void> {
   for (const zk of trees) for (const path of ['/apps', '/nxnw']) await zk.removeRecursive(path);
+}
+
+export const text = async (zk: ZooKeeper, path: string): Promise<string | undefined> =>
+  (await zk.tryGet(path))?.data?.toString();
+
+export const assertEqual = async (sync: LockSync): Promise<void> =>
+  assert.deepEqual((await sync.verify()).differences, []);
+
+/** Two servers with a client each, and the syncs between them that a test starts. */
+export class LockPair {
+  private readonly syncs: LockSync[] = [];
+  private opened: { n1: TestServer; n2: TestServer; a: ZooKeeper; b: ZooKeeper } | null = null;
+
+  constructor(
+    private readonly ip1: string,
+    private readonly ip2: string,
+  ) {}
+
+  async open(): Promise<{ n1: TestServer; n2: TestServer; a: ZooKeeper; b: ZooKeeper }> {
+    const [n1, n2] = await Promise.all([startLocks(this.ip1), startLocks(this.ip2)]);
+    const [a, b] = await Promise.all([ZooKeeper.connect(superOf(n1)), ZooKeeper.connect(superOf(n2))]);
+    return (this.opened = { n1, n2, a, b });
+  }
+
+  private get all(): { n1: TestServer; n2: TestServer; a: ZooKeeper; b: ZooKeeper } {
+    assert.ok(this.opened, 'open the pair first');
+    return this.opened;
+  }
+
+  readonly start = async (o: Partial<LockSyncOptions> = {}): ReturnType<typeof startSync> => {
+    const { n1, n2 } = this.all;
+    const started = await startSync(o.source ?? superOf(n1), o.target ?? superOf(n2), o);
+    this.syncs.push(started.sync);
+    return started;
+  };
+
+  /** The number that the node's next sequential child gets; null without the node. */
+  readonly next = async (zk: ZooKeeper, path: string): Promise<number | null> => {
+    const stat = await zk.exists(path);
+    return stat ? nextSequence(stat) : null;
+  };
+
+  /** After each test. */
+  async empty(): Promise<void> {
+    for (const s of this.syncs.splice(0)) await s.stop();
+    await emptyTrees(this.all.a, this.all.b);
+  }
+
+  async close(): Promise<void> {
+    const { n1, n2, a, b } = this.all;
+    await Promise.all([a.close(), b.close()]);
+    await Promise.all([n1.stop(), n2.stop()]);
+  }
 }
 
 /** A TCP relay that can be cut (connections closed, new ones refused) or stalled (nothing passes, nothing closes). */
