@@ -1,6 +1,5 @@
 import { NxnwError } from '../errors.js';
 import { fault } from '../fault.js';
-import { pauseFor } from '../waiting.js';
 import type { IndexRow } from '../stores/port.js';
 import type { LoadBegin, ScanAnswer } from './api.js';
 import { applyRows } from './apply.js';
@@ -31,8 +30,8 @@ export interface LoadOptions {
   readonly loadBegin: (deadlineMs: number) => Promise<LoadBegin>;
   readonly scan: (after: Buffer | null, deadlineMs: number) => Promise<ScanAnswer>;
   readonly intent: () => MigrationIntent;
-  /** Resolves when the intent may have changed, or when the load is to look at its signal. */
-  readonly changed: () => Promise<void>;
+  /** Resolves when the intent may have changed, or when the load is to look at its signal; with `ms`, at most so late. */
+  readonly changed: (ms?: number) => Promise<void>;
   /** Runs the part of a load that costs, a bounded number at once in a process. */
   readonly slot: <T>(run: () => Promise<T>) => Promise<T>;
   /** Shards of the application: the configured rate is the application's. */
@@ -155,11 +154,18 @@ export class SnapshotLoad {
       if (baseline === 0 || (page.commitMs > 0 && page.commitMs < baseline)) baseline = page.commitMs;
       const slow = page.commitMs > Math.max(1, baseline) * Math.max(1.5, intent.sourceLatencyRatio * 1.5);
       slowMs = slow ? Math.min(250, slowMs * 2 + 5) : slowMs >> 1;
-      const paced =
-        intent.entitiesPerS === null
-          ? 0
-          : (page.rows.length * this.o.shards * 1000) / intent.entitiesPerS - (this.o.nowMs() - began);
-      if (Math.max(slowMs, paced) > 0) await pauseFor(Math.max(slowMs, paced), signal);
+      await this.pace(page.rows.length, began, this.o.nowMs() + slowMs, signal);
+    }
+  }
+
+  /** Waits until a page that was begun at `beganMs` has taken its time by the rate; a rate that is changed holds at once. */
+  private async pace(rows: number, beganMs: number, notBeforeMs: number, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const { entitiesPerS } = this.o.intent();
+      const ownMs = entitiesPerS === null ? 0 : (rows * this.o.shards * 1000) / entitiesPerS;
+      const leftMs = Math.max(notBeforeMs, beganMs + ownMs) - this.o.nowMs();
+      if (leftMs <= 0) return;
+      await this.o.changed(Math.ceil(leftMs));
     }
   }
 

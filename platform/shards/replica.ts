@@ -56,7 +56,7 @@ export class Replica {
       ...o,
       loadBegin: (d) => peer.loadBegin(d),
       scan: (after, d) => peer.scan(after, d),
-      changed: () => this.woken.next(),
+      changed: (ms) => this.woken.next(ms),
     });
   }
 
