@@ -7,7 +7,7 @@ import type { Gate, Side } from './api.js';
 import { refuseClosedGates } from './refusals.js';
 import type { Act } from './plan.js';
 import { cacheMode, intentOf } from './plan.js';
-import type { Engines, LocksPort } from './ports.js';
+import type { Engines } from './ports.js';
 import { routeOf } from './state.js';
 import type { Facts, MigrationState } from './state.js';
 
@@ -30,6 +30,8 @@ const DNS_POLL_MS = 500;
 const RELEASED_PAUSE_MS = 200;
 const HOLD_TRIES = 3;
 const HOLD_POLL_MS = 10;
+/** An edge holds requests no longer, whatever the stall budget is. */
+const MOST_HOLD_MS = 10_000;
 /** A hold that is over at once: what was held goes where it went before, wherever that was. */
 const LET_GO_MS = 1;
 
@@ -148,15 +150,15 @@ interface EdgeHold {
  * requests do not end within the stall budget it is tried again, and in the end turned without waiting for them.
  */
 async function whileHeld(c: ActContext, app: string, left: Side, turn: () => Promise<void>): Promise<EdgeHold> {
-  const { edge, locks } = c.engines;
-  const { stallBudgetMs } = c.state.options.switch;
+  const { edge } = c.engines;
+  const budgetMs = Math.min(c.state.options.switch.stallBudgetMs, MOST_HOLD_MS);
   const sides: readonly Side[] = left === 'source' ? ['source'] : ['source', 'target'];
   let heldMs = 0;
   for (let tries = 1; tries <= HOLD_TRIES; tries++) {
     const beganMs = c.now();
-    const endMs = beganMs + stallBudgetMs;
-    await Promise.all(sides.map((side) => edge.hold(side, app, stallBudgetMs)));
-    const ready = (await idleBy(c, left, app, endMs)) && (await caughtUpBy(c, locks, app, endMs));
+    const endMs = beganMs + budgetMs;
+    await Promise.all(sides.map((side) => edge.hold(side, app, budgetMs)));
+    const ready = (await idleBy(c, left, app, endMs)) && (await caughtUpBy(c, app, endMs));
     if (ready) await turn();
     else await Promise.all(sides.map((side) => edge.hold(side, app, LET_GO_MS)));
     heldMs += c.now() - beganMs;
@@ -175,10 +177,10 @@ async function idleBy(c: ActContext, side: Side, app: string, endMs: number): Pr
   return false;
 }
 
-async function caughtUpBy(c: ActContext, locks: LocksPort, app: string, endMs: number): Promise<boolean> {
+async function caughtUpBy(c: ActContext, app: string, endMs: number): Promise<boolean> {
   if (c.now() >= endMs) return false;
   try {
-    await locks.caughtUp(app, endMs);
+    await c.engines.locks.caughtUp(app, endMs);
     return true;
   } catch (e) {
     if (hasCode(e, 'DEADLINE_EXCEEDED')) return false;

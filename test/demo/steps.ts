@@ -29,10 +29,7 @@ export interface Step {
 
 const SMALL = 20_000;
 const READY_MS = 60_000;
-/** Traffic before the first change: N1's figures. */
-const BEFORE_MS = 10_000;
-/** After a change: what belongs to a switch (spans.ts) and a second more. */
-const SETTLE_MS = 6000;
+const SETTLE_MS = 10_000;
 const FULL_REQUESTS = 52_000;
 
 export const STEPS: readonly Step[] = [
@@ -112,7 +109,7 @@ async function bench(d: Demo, when: string, stack: Stack): Promise<void> {
 async function traffic(d: Demo): Promise<void> {
   d.startLoad();
   d.mark('traffic');
-  await watchDuring(d, delay(BEFORE_MS, undefined, { signal: d.signal }));
+  await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
 }
 
 function toStage(d: Demo, stage: string): Promise<void> {

@@ -2,7 +2,7 @@ import { KINDS } from '../oracle/index.js';
 import { SLIDES } from './report.js';
 import type { DemoReport, ShardSwitch, SwitchReport } from './report.js';
 
-const STALL_GOAL_MS = 200;
+const STALL_LIMIT_MS = 1000;
 const LEAST_WRITES = 0.3;
 /** Of the whole data: writes to the loaded kinds while the load runs. */
 const LEAST_WRITES_MEANWHILE = 5000;
@@ -33,6 +33,10 @@ export function verdict(r: DemoReport): string[] {
         faults.push(
           `${name}: the stores do not show shard ${x.shard}'s MOVE and START alike: ${JSON.stringify(x.slots)}`,
         );
+    if (s.longestStallMs - s.schedulingGapMs > STALL_LIMIT_MS)
+      faults.push(
+        `${name}: a request stalled ${s.longestStallMs} ms (${s.longest?.op ?? ''}); at most ${s.schedulingGapMs} ms of it were the machine's`,
+      );
   }
   return faults;
 }
@@ -95,10 +99,8 @@ export function showReport(r: DemoReport): string[] {
   const alone = r.latency.find((s) => s.name === 'synced');
   if (alone) lines.push(`longest wait while N2 came up and was loaded, with no switch: ${n(alone.longestMs)} ms`);
   for (const [name, s] of Object.entries(r.switches)) {
-    lines.push(
-      `longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < ${STALL_GOAL_MS} ms; slides: ${SLIDES.switchS.value} s)`,
-    );
-    if (s.longestStallMs > STALL_GOAL_MS)
+    lines.push(`longest stall, ${name}: ${n(s.longestStallMs)} ms (goal < 200 ms; slides: ${SLIDES.switchS.value} s)`);
+    if (s.longestStallMs > STALL_LIMIT_MS)
       lines.push(
         `  by ${s.longest?.op ?? '?'}; the machine did not run a 10 ms timer for ${n(s.schedulingGapMs)} ms in it`,
       );

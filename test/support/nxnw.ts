@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { repoRoot } from '@nxnw/tools';
-import { NxnwError } from '@nxnw/platform/errors';
+import { NxnwError, asError } from '@nxnw/platform/errors';
 
 /** What a run of the `nxnw` command left. */
 export interface Ran {
@@ -51,7 +51,12 @@ export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
-  if (child.pid !== undefined) yieldTo(child.pid, o.priority);
+  try {
+    if (child.pid !== undefined) yieldTo(child.pid, o.priority);
+  } catch (e) {
+    // it then takes its share of the cores, which only makes waits longer
+    log.write(`its priority stays as it is: ${asError(e).message}\n`);
+  }
   // An interrupt lets `pulumi` end the step that it is in; the second one, after a while, does not.
   const interrupt = (): void => {
     child.kill('SIGINT');
