@@ -1,9 +1,8 @@
-import { cpSync, existsSync, readFileSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { stopLocalAgent } from '@nxnw/platform/agent/local';
 import { isAlive, signal } from '@nxnw/platform/agent/procfs';
-import { removeMachine } from '@nxnw/platform/agent/teardown';
+import { endLocalMachines } from '../support/local-machines.js';
 import { DIR, machinesDir } from './places.js';
 import type { Stack } from './places.js';
 
@@ -17,15 +16,8 @@ const leftState = z.looseObject({
  * Goes by what the demo's folder says, so it needs nothing of the run that left them.
  */
 export async function cleanUp(): Promise<void> {
-  for (const stack of STACKS) {
-    const dir = machinesDir(stack);
-    if (!existsSync(dir)) continue;
-    // The agents first: they would start again what is ended.
-    const machines = readdirSync(dir).map((m) => join(dir, m));
-    await Promise.all(machines.map((m) => stopLocalAgent({ dir: m })));
-    for (const m of machines) keepLogs(m, join(DIR, 'logs', stack, basename(m)));
-    await Promise.all(machines.map((m) => removeMachine(m)));
-  }
+  for (const stack of STACKS)
+    await endLocalMachines(machinesDir(stack), (m) => keepLogs(m, join(DIR, 'logs', stack, basename(m))));
   const file = join(DIR, 'state.json');
   if (!existsSync(file)) return;
   const { zone } = leftState.parse(JSON.parse(readFileSync(file, 'utf8')));

@@ -6,6 +6,7 @@ import { AWS_KEYS } from '../support/aws-sdk.js';
 import { operatorDoor } from '../support/door.js';
 import { Ec2Lab } from '../support/ec2-lab.js';
 import { liveMove } from '../support/live-move.js';
+import { endLocalMachines } from '../support/local-machines.js';
 import { Project } from '../support/project.js';
 import { serveZone } from '../support/route53-names.js';
 import { AGENT_PORT, amazon, BASE, bringTools, labMissing } from './platform.js';
@@ -46,6 +47,7 @@ describe('a live move from local machines with lmdb to EC2 with lmdb', function 
     ends.push(() => names.stop());
     project = new Project(join(lab.dir, 'home'), { ...AWS_KEYS, TF_PROVIDER_AWS: terraformAws() ?? '' });
     project.make();
+    ends.push(() => endLocalMachines(join(lab.dir, 'blue')));
   });
 
   after(async () => {

@@ -17,8 +17,8 @@ const N2 = machines(31);
 for (const store of ['lmdb', 'cassandra']) move(store);
 
 /**
- * A running application moves from hosts to hosts, each platform in a network namespace of its own, under load and
- * judged by the oracle. Takes some minutes; needs root, iproute2 and an ssh server (set-up installs that).
+ * A running application moves from hosts to hosts, each of them a network namespace of its own, under load and judged by
+ * the oracle. Takes some minutes; needs root, iproute2 and an ssh server (set-up installs that).
  */
 function move(store: string): void {
   describe(`a live move from hosts with lmdb to other hosts with ${store}`, function () {
@@ -29,11 +29,8 @@ function move(store: string): void {
 
     before(async function () {
       if (!(await canRunOnHosts())) this.skip();
-      const all = (m: Machines) => [...m.data, ...m.app, ...m.edge];
-      lab = await SshLab.start([
-        { name: 'blue', addresses: all(N1) },
-        { name: 'green', addresses: all(N2) },
-      ]);
+      const all = [N1, N2].flatMap((m) => [...m.data, ...m.app, ...m.edge]);
+      lab = await SshLab.start(all.map((address) => ({ name: address, addresses: [address] })));
       ends.push(() => lab.stop());
       stacks = await HostStacks.start(lab, N1.edge);
       ends.push(() => stacks.stop());

@@ -6,14 +6,10 @@ import { through, tinyApp, until } from '../support/agents.js';
 import { LibvirtLab, installLab } from '../support/libvirt-lab.js';
 import { PlatformStack } from '../support/platform-stack.js';
 import { SteadyClients } from '../support/steady-clients.js';
+import { APP, CABLE, DATA, EDGE, SUBNET, kvm } from './domains.js';
 
 const RUN_MS = 25 * 60_000;
 const LATE_MS = 60_000;
-/** Network of the machines, and the cable between the lab and this machine. */
-const SUBNET = '192.168.171.0/25';
-const CABLE = { here: '192.168.171.253', there: '192.168.171.254', bits: 30 };
-const OPERATOR = '192.168.171.252/30';
-const EDGE = '192.168.171.112';
 const PORT = 8080;
 const HOST = 'shop.test';
 const MACHINES = ['data-1', 'app-1', 'app-2', 'edge-1'];
@@ -42,22 +38,7 @@ describe('a platform on KVM', function () {
   function configure(file: string): void {
     parts().stack.configure({
       'nxnw:platform': { name: 'shop', protect: false },
-      'nxnw:cloud': {
-        kind: 'kvm',
-        appMachines: 2,
-        kvm: {
-          hosts: [parts().lab.uri],
-          image: file,
-          forward: 'route',
-          subnets: [{ cidr: SUBNET }],
-          access: { operators: [OPERATOR], clients: [OPERATOR] },
-          sizes: {
-            data: { vcpus: 2, memoryMiB: 1024 },
-            app: { vcpus: 1, memoryMiB: 512 },
-            edge: { vcpus: 1, memoryMiB: 512 },
-          },
-        },
-      },
+      'nxnw:cloud': kvm(parts().lab, file, 2),
       'nxnw:store': { diskGiB: 2 },
       'nxnw:apps': [{ id: 'shop', bundle, instances: 2, domains: [HOST] }],
     });
@@ -103,10 +84,10 @@ describe('a platform on KVM', function () {
 
   it('lets nobody to ports that are for its own machines', async () => {
     const refused = (host: string, port: number) => parts().lab.opens(host, port).then((is) => !is); // prettier-ignore
-    assert.ok(await refused('192.168.171.8', 2181), 'ZooKeeper');
-    assert.ok(await refused('192.168.171.48', 11211), 'memcached');
-    assert.ok(await refused('192.168.171.8', 22), 'ssh');
-    assert.ok(!(await refused('192.168.171.8', 7400)), "the operator's way to the agent");
+    assert.ok(await refused(DATA, 2181), 'ZooKeeper');
+    assert.ok(await refused(APP, 11211), 'memcached');
+    assert.ok(await refused(DATA, 22), 'ssh');
+    assert.ok(!(await refused(DATA, 7400)), "the operator's way to the agent");
   });
 
   it('keeps its data machines when the image is a newer one', async () => {

@@ -64,9 +64,14 @@ export class SshLab {
     return `${this.bridge}-${i}`;
   }
 
+  /** Names of the two ends of a host's cable: on the bridge, and in the host. */
+  private cable(i: number): readonly [string, string] {
+    return [`${this.bridge}o${i}`.slice(-15), `${this.bridge}i${i}`.slice(-15)];
+  }
+
   private async addHost(i: number, host: LabHost, keys: string): Promise<void> {
     const ns = this.namespace(i);
-    const [outer, inner] = [`${this.bridge}o${i}`.slice(-15), `${this.bridge}i${i}`.slice(-15)];
+    const [outer, inner] = this.cable(i);
     await run('ip', ['netns', 'add', ns]);
     await run('ip', ['link', 'add', outer, 'type', 'veth', 'peer', 'name', inner, 'netns', ns]);
     await run('ip', ['link', 'set', outer, 'master', this.bridge, 'up']);
@@ -129,6 +134,8 @@ export class SshLab {
     for (const [i] of this.hosts.entries()) {
       const ns = this.namespace(i);
       await this.killAll(ns);
+      // with its namespace the cable would go too, but some time later: its name would still be taken
+      await run('ip', ['link', 'delete', this.cable(i)[0]]).catch(() => undefined);
       await run('ip', ['netns', 'delete', ns]).catch(() => undefined);
     }
     await run('ip', ['link', 'delete', this.bridge]).catch(() => undefined);
