@@ -76,7 +76,7 @@ export const SUITES = [
     name: 'kvm',
     timeoutMs: 30 * MINUTE,
     limitMs: 90 * MINUTE,
-    tools: ['pulumi', 'zookeeper', 'cassandra'],
+    tools: ['pulumi', 'zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot'],
     alone: true,
     onDemand: true,
   },

@@ -17,7 +17,8 @@ const CODES = {
   14: 'UNAVAILABLE',
 };
 
-const CALL_TIMEOUT_MS = 4000;
+/** For a datastore that is much slower than most, such as one on an emulated machine. */
+const CALL_TIMEOUT_MS = Number(process.env.DATASTORE_TIMEOUT_MS ?? 4000);
 const READ_ATTEMPTS = 3;
 const RETRY_FIRST_MS = 25;
 

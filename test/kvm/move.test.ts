@@ -17,9 +17,12 @@ const NAME = `${APP}.${ZONE}`;
 const EDGE_PORT = 8080;
 const TTL_S = 2;
 const N1_NETWORK = '127.66.1';
-/** An emulated domain answers some requests a second. */
-const LIGHT = { places: 1000, ratePerS: 2 } as const;
+/** An emulated domain takes seconds for what takes milliseconds otherwise, until V8 has compiled it. */
+const LIGHT = { places: 1000, ratePerS: 0.5, deadlineMs: 30_000 } as const;
+const DATASTORE_TIMEOUT_MS = '20000';
+const STALL_BUDGET_MS = 10_000;
 const RUN_MS = 30 * 60_000;
+const LOGS_MS = 60_000;
 const MACHINES = ['data-1', 'app-1', 'edge-1'];
 
 /**
@@ -59,8 +62,17 @@ describe('a live move from local machines with lmdb to KVM domains with lmdb', f
     ends.push(() => endLocalMachines(join(dir, 'blue')));
   });
 
-  afterEach(function () {
+  afterEach(async function () {
     if (this.currentTest?.isFailed() !== true || lab === undefined) return;
+    console.log(this.currentTest.err?.message);
+    const ask = { timeoutMs: LOGS_MS, priority: 'normal', signal: new AbortController().signal } as const;
+    const logs = (role: string) =>
+      project.nxnw(['logs', '--stack', 'green', '--machine', 'data-1', '--role', role], ask).then(
+        (ran) => ran.stdout.slice(-4000),
+        (e: unknown) => String(e),
+      );
+    for (const role of ['coordinator', 'datastore-1', 'join-client'])
+      console.log(`---- ${role} of N2\n${await logs(role)}`);
     for (const m of MACHINES) console.log(`---- ${m}\n${lab.console(`shop-green-${m}`).slice(-3000)}`);
   });
 
@@ -98,8 +110,8 @@ describe('a live move from local machines with lmdb to KVM domains with lmdb', f
           local: { network: `${N1_NETWORK}.0/24`, directory: join(dir, 'blue') },
         },
         join: { listen: CABLE.here },
-        datastore: { processes: 1, shards: 4 },
-        apps: [{ id: APP, bundle: './examples/gazetteer', instances: 2 }],
+        datastore: { processes: 1, shards: 2 },
+        apps: [{ id: APP, bundle: './examples/gazetteer', instances: 1, env: { DATASTORE_TIMEOUT_MS } }],
       })),
       n2: side('green', '192.168.171.', (stage) => {
         assert.ok(lab);
@@ -107,6 +119,7 @@ describe('a live move from local machines with lmdb to KVM domains with lmdb', f
           cloud: kvm(lab, image, 1),
           store: { diskGiB: 2 },
           datastore: { processes: 1 },
+          migration: { switch: { stallBudgetMs: STALL_BUDGET_MS } },
           migrateFrom: 'blue',
           stage,
         };

@@ -39,12 +39,12 @@ export async function untilServing(target: Target, limitMs: number, signal?: Abo
 }
 
 /** Sends `count` requests, one after the other: how many each instance has answered. */
-export async function askInstances(target: Target, count: number): Promise<Map<string, number>> {
+export async function askInstances(target: Target, count: number, answerMs = ANSWER_MS): Promise<Map<string, number>> {
   const http = client(target);
   const counts = new Map<string, number>();
   try {
     for (let i = 0; i < count; i++) {
-      const answer = await http.send('GET', PATH, null, ANSWER_MS);
+      const answer = await http.send('GET', PATH, null, answerMs);
       const instance = String(answer.headers['x-instance']);
       counts.set(instance, (counts.get(instance) ?? 0) + 1);
     }

@@ -16,6 +16,8 @@ export interface FleetOptions {
   /** The logs go here: `client-c0-RUN.jsonl` …, `lag-RUN.jsonl`. */
   readonly dir: string;
   readonly seed: number;
+  /** How long a client waits for an answer. @default 5000 */
+  readonly deadlineMs?: number;
   /** Whether writes may be sent again, by their Idempotency-Key. @default false */
   readonly repeatable?: boolean;
 }
@@ -49,7 +51,7 @@ export class Fleet {
         target: o.target,
         log,
         placesFile: o.placesFile,
-        deadlineMs: 5000,
+        deadlineMs: o.deadlineMs ?? 5000,
         repeatable: o.repeatable ?? false,
       };
       this.logs.push(log);

@@ -47,6 +47,8 @@ export interface LiveMove {
   readonly places?: number;
   /** Requests a second of all clients; a third of them writes. @default 8 */
   readonly ratePerS?: number;
+  /** How long a client waits for an answer. @default 5000 */
+  readonly deadlineMs?: number;
   /** Load before N2 comes, and after each stage. @default 5000 */
   readonly settleMs?: number;
   /** Done beside the `up` of a stage, for faults in the middle of it. @default nothing */
@@ -85,6 +87,7 @@ export async function liveMove(o: LiveMove): Promise<MoveFigures> {
     placesFile: files.places,
     dir: join(o.dir, 'load'),
     seed: 1,
+    ...(o.deadlineMs === undefined ? {} : { deadlineMs: o.deadlineMs }),
   });
   const spans: Span[] = [];
   try {
@@ -161,7 +164,7 @@ async function asked<T>(access: Access, ask: (c: CoordinatorClient) => Promise<T
 
 /** What is asked now is answered by N2. @throws NOT_ARRIVED */
 async function arrived(o: LiveMove): Promise<void> {
-  const counts = await askInstances(o.clients, PROBES);
+  const counts = await askInstances(o.clients, PROBES, o.deadlineMs);
   const stray = [...counts.keys()].filter((i) => !o.n2.has(i));
   if (stray.length > 0) throw new NxnwError('NOT_ARRIVED', `requests still arrive at ${stray.join(', ')}, not at N2`);
 }

@@ -28,6 +28,8 @@ export interface NxnwOptions {
   readonly signal: AbortSignal;
 }
 
+/** Lines that name an error, shown beside the last ones: what a run says at its end can be long. */
+const MOST_ERRORS = 5;
 const MAIN = join(repoRoot, 'cli', 'nxnw.js');
 
 /**
@@ -66,8 +68,10 @@ export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran
   const timer = setTimeout(interrupt, o.timeoutMs);
   let stdout = '';
   const lastLines: string[] = [];
+  const errors: string[] = [];
   const take = (line: string): void => {
     log.write(`${line}\n`);
+    if (/error: /.test(line) && errors.length < MOST_ERRORS) errors.push(line);
     if (line.trim() !== '') lastLines.push(line);
     if (lastLines.length > 40) lastLines.shift();
     o.onLine?.(line);
@@ -87,7 +91,7 @@ export async function nxnw(args: readonly string[], o: NxnwOptions): Promise<Ran
   if (!(o.allowed ?? [0]).includes(code))
     throw new NxnwError(
       'NXNW_FAILED',
-      `nxnw ${args.join(' ')} ended with ${code}; all of it is in ${o.log}\n${lastLines.slice(-15).join('\n')}`,
+      `nxnw ${args.join(' ')} ended with ${code}; all of it is in ${o.log}\n${[...errors, ...lastLines.slice(-15)].join('\n')}`,
       { code },
     );
   return { code, stdout, lastLines };

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, openSync, closeSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { checkPortFree } from '@nxnw/platform/agent/ports';
 import { planDns } from '@nxnw/platform/agent/roles/dns';
 import { identify } from '@nxnw/platform/agent/procfs';
 import { dnsSpecSchema } from '@nxnw/platform/agent/spec';
@@ -58,6 +59,8 @@ export async function startZone(o: {
   }
   const process_ = plan.processes[0];
   if (process_ === undefined) throw new Error('a zone is one process');
+  // another server at the address would answer in its place
+  for (const l of process_.listens) await checkPortFree(l);
   const log = openSync(join(o.dir, 'knotd.log'), 'a');
   const child = spawn(process_.command, [...process_.args], {
     cwd: process_.cwd,

@@ -85,7 +85,7 @@ export function gradeExchange(name: string, e: Exchanged): Finding[] {
       name: `${name} round trip`,
       ...above(e.roundTripMs, LIMITS.roundTripMs),
       found: `median ${ms(e.roundTripMs)}, worst ${ms(e.worstMs)} of ${String(EXCHANGES)}`,
-      next: `a switch takes several round trips: put N2 nearer to N1, or raise nxnw:migration.stallBudgetMs (warned from ${String(LIMITS.roundTripMs.warn)} ms)`,
+      next: `a switch takes several round trips: put N2 nearer to N1, or raise nxnw:migration.switch.stallBudgetMs (warned from ${String(LIMITS.roundTripMs.warn)} ms)`,
     },
     {
       name: `${name} clock`,
