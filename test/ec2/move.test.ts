@@ -18,6 +18,8 @@ const COORDINATOR_PORT = 7450;
 const N1_NETWORK = `${BASE}.100`;
 const SUBNET = 4;
 const TTL_S = 2;
+/** What the record has before: the move waits for as long. */
+const RESTORE_TTL_S = 10;
 const ROUTE53_HOST = `${BASE}.253.1`;
 const DNS = { host: `${BASE}.253.2`, port: 5353 } as const;
 const RUN_MS = 30 * 60_000;
@@ -62,7 +64,7 @@ describe('a live move from local machines with lmdb to EC2 with lmdb', function 
         platform: { name: 'shop', protect: false },
         edge: { httpPort: EDGE_PORT },
         dns: {
-          ...{ driver: 'route53', zone: ZONE, name: NAME, ttlSeconds: TTL_S },
+          ...{ driver: 'route53', zone: ZONE, name: NAME, ttlSeconds: TTL_S, restoreTtlSeconds: RESTORE_TTL_S },
           route53: { hostedZoneId, endpoint, credentials },
         },
         ...config(stage),
