@@ -267,8 +267,10 @@ export async function performDns(c: ActContext, a: Extract<Act, { kind: 'dns' }>
   const { dns, edge } = c.engines;
   if (dns === null) return {};
   switch (a.step) {
-    case 'lowerTtl':
-      return dns.lowerTtl();
+    case 'lowerTtl': {
+      const { oldTtlS } = await dns.lowerTtl();
+      return { oldTtlS, oldTtlGoneAtMs: c.now() + oldTtlS * 1000 };
+    }
     case 'waitTtl':
       await dns.waitOldTtl(c.signal);
       return {};

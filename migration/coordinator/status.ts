@@ -120,8 +120,16 @@ function detailOf(p: StatusParts, phase: PhaseName, st: PhaseState): string {
     case 'Cutover':
     case 'DnsHandoff':
     case 'Finalize':
-      return st.at === 'running' ? `step ${st.step}` : '';
+      return st.at === 'running' ? `step ${st.step}${untilWhen(st)}` : '';
   }
+}
+
+/** When the step ends, where that is known: the TTL that a name had is an hour on many. */
+function untilWhen(st: Extract<PhaseState, { at: 'running' }>): string {
+  const { oldTtlS, oldTtlGoneAtMs } = st.facts;
+  if (st.step !== 'waitTtl' || typeof oldTtlGoneAtMs !== 'number') return '';
+  const until = new Date(oldTtlGoneAtMs).toISOString();
+  return ` until ${until}: resolvers may hold the name with its old TTL, ${String(oldTtlS)} s`;
 }
 
 function countPhases(a: AppSeen): string {

@@ -155,6 +155,17 @@ describe('the status', () => {
     equal(lines.at(-1), 'errors 0, passes that found a difference 0, repairs 0');
   });
 
+  it('says until when the old TTL of the name is waited for', () => {
+    const facts = { oldTtlS: 3600, oldTtlGoneAtMs: Date.UTC(2026, 10, 27, 20, 37, 43) };
+    const running = { at: 'running', step: 'waitTtl', sinceMs: 1, actor: 'eva', tries: 0, error: null, facts } as const;
+    const s = synced();
+    const shown = statusOf(parts({ ...s, phases: { ...s.phases, DnsHandoff: running } }, seen()));
+    equal(
+      shown.phases.find((x) => x.phase === 'DnsHandoff')?.detail,
+      'step waitTtl until 2026-11-27T20:37:43.000Z: resolvers may hold the name with its old TTL, 3600 s',
+    );
+  });
+
   it('says what a latch asks for', () => {
     const latch = { actor: 'eva', reason: 'errors', atMs: 1, attempt: 1 };
     match(statusOf(parts({ ...synced(), latch }, seen())).next, /^latched \(errors\).*attempt to 2/);
