@@ -48,11 +48,6 @@ export interface ProcessPlan {
   readonly stopSignal: NodeJS.Signals;
   /** Then it is killed. */
   readonly stopGraceMs: number;
-  /**
-   * Nice value of its session, where the kernel shares the cores out among sessions (sched(7), autogroup): there a store
-   * of many threads would get no more than a helper that has one. @default 0
-   */
-  readonly sessionNice?: number;
 }
 
 export interface RolePlan {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -96,15 +96,6 @@ export async function startProcess(p: HashedProcess, machineDir: string, onExit:
   } finally {
     closeSync(fd);
   }
-}
-
-/**
- * Gives a session its share of the cores; nothing where the kernel does not share them out by session. More than the usual
- * share needs CAP_SYS_NICE: throws EACCES or EPERM without.
- */
-export function weighSession(pid: number, nice: number): void {
-  const file = `/proc/${pid}/autogroup`;
-  if (existsSync(file)) writeFileSync(file, String(nice));
 }
 
 /** Ends a process: its signal, then after `graceMs` SIGKILL; then what is left of its session. Waits until it is gone. */

@@ -4,7 +4,7 @@ import type { ProcessState, ProcessStatus } from './api.js';
 import { logPath, tailLog } from './logs.js';
 import type { HashedProcess } from './plan.js';
 import { checkPortFree } from './ports.js';
-import { startProcess, stopProcess, weighSession } from './process.js';
+import { startProcess, stopProcess } from './process.js';
 import type { ProcessRecord, ProcessRecords } from './process.js';
 import { isAlive } from './procfs.js';
 
@@ -172,12 +172,6 @@ export class Supervised {
     if (this.state !== 'failed') this.state = 'starting';
     this.detail = 'started, not ready yet';
     this.report('process.started', { process: this.name, pid: id.pid, restarts: this.restarts });
-    try {
-      if (plan.sessionNice !== undefined) weighSession(id.pid, plan.sessionNice);
-    } catch (e) {
-      // it then has the share of any other session, which only makes it slower beside others
-      this.report('process.notWeighed', { process: this.name, error: asError(e).message });
-    }
   }
 
   /** Probes until the process ends or the supervision does. */

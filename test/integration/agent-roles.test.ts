@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { Resolver } from 'node:dns/promises';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
 import { Agent as HttpAgent, get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -45,8 +44,6 @@ describe('roles on a machine', function () {
     const up = await agent.converge(roles, soon(90_000));
     const role = up.status.roles[0];
     assert.equal(role?.version, '5.0.8');
-    const session = `/proc/${String(role.processes[0]?.pid)}/autogroup`;
-    if (existsSync(session) && process.getuid?.() === 0) assert.match(readFileSync(session, 'utf8'), /nice -8$/m);
     const open = async (): Promise<Client> => {
       const client = new Client({ contactPoints: [host], localDataCenter: 'datacenter1' });
       await client.connect();

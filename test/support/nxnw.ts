@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process';
-import { createWriteStream, mkdirSync } from 'node:fs';
+import { createWriteStream, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { NxnwError, asError } from '@nxnw/platform/errors';
-import { weighSession } from '@nxnw/platform/agent/process';
 import { repoRoot } from '@nxnw/tools';
 
 /** What a run of the `nxnw` command left. */
@@ -38,7 +37,8 @@ const MAIN = join(repoRoot, 'cli', 'nxnw.js');
  * command's session yields, which the machines that it starts do not inherit; a low priority they would.
  */
 function yieldTo(pid: number, priority: NxnwOptions['priority']): void {
-  weighSession(pid, constants.priority.PRIORITY_LOW);
+  const session = `/proc/${pid}/autogroup`;
+  if (existsSync(session)) writeFileSync(session, String(constants.priority.PRIORITY_LOW));
   if (priority === 'low') setPriority(pid, constants.priority.PRIORITY_LOW);
 }
 

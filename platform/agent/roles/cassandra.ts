@@ -14,9 +14,6 @@ const SMALL_HEAP_MIB = 1024;
  */
 const COARSE_TIMERS = 'echo 300000 > /proc/self/timerslack_ns; exec "$0" "$@"';
 
-/** Its share of the cores beside other sessions: about that of the five threads that it runs at once under load. */
-const SESSION_NICE = -8;
-
 /** One Cassandra node. Its data lies in `data` of the role's directory. JMX is off. */
 export function planCassandra(spec: CassandraSpec, machine: MachineContext): RolePlan {
   const dir = join(machine.dir, 'roles', spec.id);
@@ -58,7 +55,6 @@ export function planCassandra(spec: CassandraSpec, machine: MachineContext): Rol
         probe: (signal) => probeQuery(spec, signal),
         stopSignal: 'SIGTERM',
         stopGraceMs: 20_000,
-        sessionNice: SESSION_NICE,
       },
     ],
   };

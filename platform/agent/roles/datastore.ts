@@ -5,9 +5,6 @@ import type { DatastoreSpec } from '../spec.js';
 import { storeDirectory } from './lmdb.js';
 import { nodeProcess, placeTls } from './node.js';
 
-/** Its share of the cores beside other sessions: its own thread, V8's and libuv's. */
-const SESSION_NICE = -4;
-
 /** One datastore process, with its configuration file. */
 export function planDatastore(spec: DatastoreSpec, machine: MachineContext): RolePlan {
   const dir = join(machine.dir, 'roles', spec.id);
@@ -40,19 +37,16 @@ export function planDatastore(spec: DatastoreSpec, machine: MachineContext): Rol
     ],
     version: '',
     processes: [
-      {
-        ...nodeProcess({
-          name: spec.id,
-          script: 'platform/dist/datastore/main.js',
-          dir,
-          configFile,
-          healthFile,
-          rpc: spec.peer,
-          listens: [spec.peer, ...doors, ...metrics],
-          machine,
-        }),
-        sessionNice: SESSION_NICE,
-      },
+      nodeProcess({
+        name: spec.id,
+        script: 'platform/dist/datastore/main.js',
+        dir,
+        configFile,
+        healthFile,
+        rpc: spec.peer,
+        listens: [spec.peer, ...doors, ...metrics],
+        machine,
+      }),
     ],
   };
 }
