@@ -17,8 +17,10 @@ const CODES = {
   14: 'UNAVAILABLE',
 };
 
-/** For a datastore that is much slower than most, such as one on an emulated machine. */
+/** DATASTORE_TIMEOUT_MS gives a datastore on a much slower machine, such as an emulated one, longer. */
 const CALL_TIMEOUT_MS = Number(process.env.DATASTORE_TIMEOUT_MS ?? 4000);
+if (!(CALL_TIMEOUT_MS > 0))
+  throw new Error(`DATASTORE_TIMEOUT_MS is "${process.env.DATASTORE_TIMEOUT_MS}"; it takes milliseconds above 0`);
 const READ_ATTEMPTS = 3;
 const RETRY_FIRST_MS = 25;
 

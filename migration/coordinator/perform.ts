@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MAX_HOLD_MS } from '@nxnw/platform/agent/api';
 import { NxnwError, asError, hasCode } from '@nxnw/platform/errors';
 import type { HandoverFacts, ShardStatus } from '@nxnw/platform/shards/control';
 import { shardName } from '@nxnw/platform/shards/types';
@@ -30,8 +31,6 @@ const DNS_POLL_MS = 500;
 const RELEASED_PAUSE_MS = 200;
 const HOLD_TRIES = 3;
 const HOLD_POLL_MS = 10;
-/** An edge holds requests no longer, whatever the stall budget is. */
-const MOST_HOLD_MS = 10_000;
 /** A hold that is over at once: what was held goes where it went before, wherever that was. */
 const LET_GO_MS = 1;
 
@@ -151,7 +150,7 @@ interface EdgeHold {
  */
 async function whileHeld(c: ActContext, app: string, left: Side, turn: () => Promise<void>): Promise<EdgeHold> {
   const { edge } = c.engines;
-  const budgetMs = Math.min(c.state.options.switch.stallBudgetMs, MOST_HOLD_MS);
+  const budgetMs = Math.min(c.state.options.switch.stallBudgetMs, MAX_HOLD_MS);
   const sides: readonly Side[] = left === 'source' ? ['source'] : ['source', 'target'];
   let heldMs = 0;
   for (let tries = 1; tries <= HOLD_TRIES; tries++) {

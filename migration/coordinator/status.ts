@@ -126,10 +126,9 @@ function detailOf(p: StatusParts, phase: PhaseName, st: PhaseState): string {
 
 /** When the step ends, where that is known: the TTL that a name had is an hour on many. */
 function untilWhen(st: Extract<PhaseState, { at: 'running' }>): string {
-  const { oldTtlS, oldTtlGoneAtMs } = st.facts;
+  const { oldTtlGoneAtMs } = st.facts;
   if (st.step !== 'waitTtl' || typeof oldTtlGoneAtMs !== 'number') return '';
-  const until = new Date(oldTtlGoneAtMs).toISOString();
-  return ` until ${until}: resolvers may hold the name with its old TTL, ${String(oldTtlS)} s`;
+  return ` until ${new Date(oldTtlGoneAtMs).toISOString()}: resolvers may hold the name with its old TTL`;
 }
 
 function countPhases(a: AppSeen): string {

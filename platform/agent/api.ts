@@ -10,6 +10,9 @@ import type { Endpoint, RoleKind, RoleSpecInput } from './spec.js';
  */
 export const CONTROLLERS = ['operator', 'coordinator'] as const;
 
+/** An edge holds requests no longer: their clients wait. */
+export const MAX_HOLD_MS = 10_000;
+
 export type ProcessState = 'starting' | 'healthy' | 'unhealthy' | 'backoff' | 'failed' | 'stopped';
 
 export interface ProcessStatus {

@@ -6,7 +6,7 @@ import { drainServers, edgeCounters, holdRequests, rememberPeer, setRoute, undra
 import { NxnwError } from '../errors.js';
 import type { Caller, RpcService, UnaryHandler } from '../wire/rpc.js';
 import type { Agent } from './agent.js';
-import { CONTROLLERS, PROBE_BYTES } from './api.js';
+import { CONTROLLERS, MAX_HOLD_MS, PROBE_BYTES } from './api.js';
 import { readPiece, takePiece } from './blobs.js';
 import { writeAtomic } from './files.js';
 import type { KeyRotation } from './identity.js';
@@ -17,8 +17,6 @@ import { endpointSchema } from './spec.js';
 import type { EdgeSpec } from './spec.js';
 
 const MAX_WAIT_MS = 600_000;
-/** Clients wait for it. */
-const MAX_HOLD_MS = 10_000;
 /** An application may run as another user. */
 const READABLE = 0o644;
 const servers = z.array(endpointSchema).max(64);

@@ -162,7 +162,7 @@ describe('the status', () => {
     const shown = statusOf(parts({ ...s, phases: { ...s.phases, DnsHandoff: running } }, seen()));
     equal(
       shown.phases.find((x) => x.phase === 'DnsHandoff')?.detail,
-      'step waitTtl until 2026-11-27T20:37:43.000Z: resolvers may hold the name with its old TTL, 3600 s',
+      'step waitTtl until 2026-11-27T20:37:43.000Z: resolvers may hold the name with its old TTL',
     );
   });
 
