@@ -139,6 +139,7 @@ export class Counters {
       if (gap > 0) behind.push({ path, pairs: gap });
       else if (gap < 0 && this.o.mayMakeAnew() && this.isYounger(source, mine)) anew.push(path);
       else if (gap < 0 && this.ahead.size < MAX_AHEAD) this.ahead.add(path);
+      if (gap >= 0 && this.mayBeAnew(path, source, mine, gap)) this.due(path, 0);
     }
     if (anew.length > 0) {
       for (const { path } of behind) this.due(path, 0);
@@ -155,6 +156,15 @@ export class Counters {
     const raised = await Promise.allSettled(gaps.map((g) => this.raise(g)));
     for (const r of raised) if (r.status === 'rejected') throw asError(r.reason);
     return [];
+  }
+
+  /**
+   * True if the node was made anew at the source, and its copy will be ahead once the children exist that wait. It
+   * stays due until they do, which holds back its parent: a parent raised now would count the node's create twice.
+   */
+  private mayBeAnew(path: string, source: Stat, mine: Stat, gap: number): boolean {
+    const waiting = this.o.pending(path) + (this.dueChildren.get(path) ?? 0);
+    return gap < waiting && this.o.mayMakeAnew() && this.isYounger(source, mine);
   }
 
   /** True if the source's node was made after the receiver's copy. */
