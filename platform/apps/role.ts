@@ -6,7 +6,7 @@ import { blobPath, readBlob } from '../agent/blobs.js';
 import { findProgram } from '../agent/home.js';
 import { keepExisting } from '../agent/plan.js';
 import type { MachineContext, RolePlan } from '../agent/plan.js';
-import { KEEP_CODE } from '../agent/roles/node.js';
+import { CALM_COMPILERS, KEEP_CODE } from '../agent/roles/node.js';
 import { probeHttp } from '../agent/roles/probes.js';
 import type { AppSpec, Endpoint } from '../agent/spec.js';
 import { readManifest, unpackBundle } from './bundle.js';
@@ -64,7 +64,7 @@ function unpacked(digest: string, machineDir: string): string {
 
 function commandOf(m: Manifest, code: string): string[] {
   const words = typeof m.entrypoint === 'string' ? m.entrypoint.split(' ').filter((w) => w !== '') : m.entrypoint;
-  if (m.runtime === 'node') return [process.execPath, ...KEEP_CODE, ...words];
+  if (m.runtime === 'node') return [process.execPath, ...KEEP_CODE, ...CALM_COMPILERS, ...words];
   if (m.runtime === 'python') return [findProgram('python3'), ...words];
   const program = words[0] ?? '';
   const inBundle = join(code, program);
