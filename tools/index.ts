@@ -16,6 +16,7 @@ const PROGRAMS = {
   knot: ['knotd', 'kdig'],
   ab: ['ab'],
   sshd: ['sshd'],
+  'virt-xml': ['virt-xml-validate', 'xmllint'],
 } as const satisfies Record<string, readonly DebianProgram[]>;
 
 const PROVIDERS = {
@@ -26,8 +27,8 @@ const PROVIDERS = {
 
 /** What `npm run setup` brings: servers' jars, Debian's programs, `pulumi`, and `py` (Python clients for tests). */
 const ALL = ['zookeeper', 'cassandra', 'memcached', 'haproxy', 'knot', 'ab', 'pulumi', 'py'] as const;
-/** What is brought only where it is asked for: an ssh server for tests, and plugins of Pulumi. */
-const ON_DEMAND = ['sshd', 'command-provider', 'openstack-provider', 'aws-provider'] as const;
+/** What is brought only where it is asked for: for tests an ssh server and libvirt's schemas, and plugins of Pulumi. */
+const ON_DEMAND = ['sshd', 'virt-xml', 'command-provider', 'openstack-provider', 'aws-provider'] as const;
 const TOOL_NAMES = [...ALL, ...ON_DEMAND] as const;
 export type ToolName = (typeof TOOL_NAMES)[number];
 

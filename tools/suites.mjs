@@ -9,7 +9,7 @@ const MINUTE = 60 * SECOND;
 
 export const SUITES = [
   { name: 'tidy', timeoutMs: 20 * SECOND, limitMs: 2 * MINUTE, tools: [] },
-  { name: 'unit', timeoutMs: 30 * SECOND, limitMs: 5 * MINUTE, tools: [] },
+  { name: 'unit', timeoutMs: 30 * SECOND, limitMs: 5 * MINUTE, tools: ['virt-xml'] },
   { name: 'model', timeoutMs: 3 * MINUTE, limitMs: 10 * MINUTE, tools: [], beside: true },
   { name: 'component', timeoutMs: 30 * SECOND, limitMs: 5 * MINUTE, tools: [] },
   {

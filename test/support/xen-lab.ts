@@ -15,10 +15,13 @@ const BOOT_MS = 20 * 60_000;
 const CALL_MS = 5 * 60_000;
 /** What the cache of the control domain, its disks and the machines' take. */
 const DISK_GIB = 25;
+const BASE = '/var/lib/libvirt/base';
 
 export interface XenLabOptions {
-  /** The image that machines are made of, raw. */
+  /** The image that machines are made of, raw, with its kernel and initrd. */
   readonly image: string;
+  readonly kernel: string;
+  readonly initrd: string;
   /** Addresses of a network of two: of this machine and of the control domain, with the network's bits. */
   readonly here: string;
   readonly there: string;
@@ -67,7 +70,12 @@ export class XenLab {
 
   /** Path of the image on it. */
   get image(): string {
-    return '/var/lib/libvirt/base/nxnw.raw';
+    return `${BASE}/nxnw.raw`;
+  }
+
+  /** Kernel and initrd of the image on it. */
+  get kernel(): { readonly kernel: string; readonly initrd: string } {
+    return { kernel: `${BASE}/vmlinuz`, initrd: `${BASE}/initrd.img` };
   }
 
   private async boot(): Promise<void> {
@@ -81,6 +89,8 @@ export class XenLab {
     mkdirSync(base);
     copyFileSync(join(dir, 'key.pub'), join(base, 'authorized_keys'));
     linkSync(o.image, join(base, 'nxnw.raw'));
+    linkSync(o.kernel, join(base, 'vmlinuz'));
+    linkSync(o.initrd, join(base, 'initrd.img'));
     await makeFileSystem(base, join(dir, 'base.raw'), 8 * GIB, 'base');
     rmSync(base, { recursive: true });
     await run(findProgram('qemu-img') ?? 'qemu-img', ['create', '-q', '-f', 'qcow2', '-b', dom0.disk, '-F', 'raw', join(dir, 'dom0.qcow2')]); // prettier-ignore

@@ -70,20 +70,12 @@ describe('the XML of libvirt', () => {
   });
 
   for (const [what, schema, document] of DOCUMENTS)
-    it(`fits libvirt's own schema: ${what}`, function () {
+    it(`fits libvirt's own schema: ${what}`, () => {
       const folder = mkdtempSync(join(tmpdir(), 'nxnw-xml-'));
       try {
         const path = join(folder, 'document.xml');
         writeFileSync(path, renderXml(document));
-        try {
-          execFileSync('virt-xml-validate', [path, schema], { stdio: 'pipe' });
-        } catch (e) {
-          if (e instanceof Error && 'code' in e && e.code === 'ENOENT') {
-            console.log('        skipped: virt-xml-validate is missing: apt-get install libvirt-clients libxml2-utils');
-            this.skip();
-          }
-          throw e;
-        }
+        execFileSync('virt-xml-validate', [path, schema], { stdio: 'pipe' });
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }

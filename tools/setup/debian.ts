@@ -21,6 +21,8 @@ export const DEBIAN_PACKAGES = {
   'qemu-img': 'qemu-utils',
   'qemu-system-x86_64': 'qemu-system-x86',
   genisoimage: 'genisoimage',
+  'virt-xml-validate': 'libvirt-clients',
+  xmllint: 'libxml2-utils',
 } as const;
 
 export type DebianProgram = keyof typeof DEBIAN_PACKAGES;
