@@ -28,10 +28,17 @@ export class LiveKeys {
     if (this.keys.length < RECENT_KEYS) this.keys.push(key);
   }
 
+  /** Different ones, `most` of them where there are as many. */
   pick(most: number): ReadonlySet<CacheKey> {
+    const left = [...this.keys];
     const picked = new Set<CacheKey>();
-    for (let tries = 0; tries < most * 4 && picked.size < Math.min(most, this.keys.length); tries++)
-      picked.add(this.keys[Math.floor(this.random() * this.keys.length)] ?? '');
+    while (picked.size < most) {
+      const i = Math.floor(this.random() * left.length);
+      const [key, last] = [left[i], left.pop()];
+      if (key === undefined || last === undefined) break;
+      picked.add(key);
+      if (i < left.length) left[i] = last;
+    }
     return picked;
   }
 }
