@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { askHealth } from '../../wire/health.js';
 import type { TlsMaterial } from '../../wire/rpc.js';
@@ -7,16 +8,21 @@ import type { MachineContext, PlannedFile, ProcessPlan } from '../plan.js';
 import type { Endpoint } from '../spec.js';
 
 const HEALTH_CALL_MS = 2000;
+/** Of a process, where nothing else is said: for compilers and the collection of garbage. */
+const V8_THREADS = 4;
 /**
  * A platform that stands by keeps its compiled code, where V8 would clean up a process that idles: the first requests
  * after a switch are many.
  */
 export const KEEP_CODE = ['--no-flush-bytecode', '--no-memory-reducer'];
 /**
- * V8 optimises a function once it has run for some 15 ms instead of 2, by one thread of its own. Else, right after a
- * switch, compilers take a third of a small machine and save little: most functions are as quick in baseline code.
+ * V8 optimises a function once it has run for some 15 ms instead of 2, and leaves a core to what serves. Else, right after
+ * a switch, compilers take a third of a small machine and save little: most functions are as quick in baseline code.
  */
-export const CALM_COMPILERS = ['--interrupt-budget=540672', '--v8-pool-size=1'];
+export const CALM_COMPILERS = [
+  '--interrupt-budget=540672',
+  `--v8-pool-size=${Math.min(V8_THREADS, Math.max(1, availableParallelism() - 1))}`,
+];
 /** MiB of V8's young space: a request's garbage dies in it, where the default of 16 lets a busy process copy much of it. */
 const YOUNG_SPACE = '--max-semi-space-size=32';
 
