@@ -32,8 +32,9 @@ exports.agent = fleet.members.get('data-1').agent;
 
 /**
  * A machine of the image as a domain of a real Xen, by the real engine over ssh: QEMU emulates the host, and Xen runs
- * the machine beside its control domain (PV, with the image's kernel given: pygrub, which would find it in the image, stood still in an emulated control domain). Takes half an hour, and five minutes more
- * where the control domain's disk is not made yet; needs root, 3 GB of memory, 25 GB of disk and a mirror of Debian.
+ * the machine beside its control domain (PV). The image's kernel is given: pygrub, which would find it in the image, stood
+ * still in an emulated control domain. Takes half an hour, and five minutes more where the control domain's disk is not
+ * made yet; needs root, 3 GB of memory, 25 GB of disk and a mirror of Debian.
  */
 describe('a machine on Xen', function () {
   this.timeout(RUN_MS);
