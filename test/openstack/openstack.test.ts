@@ -7,7 +7,8 @@ import { z } from 'zod';
 import { through, tinyApp, until } from '../support/agents.js';
 import { PlatformStack } from '../support/platform-stack.js';
 import { answers } from '../support/reach.js';
-import { EXTERNAL, MACHINES_CIDR, OpenstackLab, OPERATOR, type Size } from './lab/lab.js';
+import { GROUPS, VIRT, makeFlavors, openstack } from './cloud.js';
+import { OpenstackLab, OPERATOR } from './lab/lab.js';
 import { NEEDS, whyNoOpenstack } from './lab/needs.js';
 
 const RUN_MS = 40 * 60_000;
@@ -15,17 +16,7 @@ const LATE_MS = 300_000;
 const CLOSED_MS = 5000;
 const PORT = 8080;
 const HOST = 'shop.test';
-const GROUPS = ['data', 'app', 'edge'] as const;
 const PLATFORM = 'shop-dev';
-
-/** The smallest that serve; `NXNW_OPENSTACK_MIB=data=1024,app=768` gives other sizes. */
-const RAM_MIB = { data: 768, app: 512, edge: 512, ...givenSizes(process.env['NXNW_OPENSTACK_MIB'] ?? '') };
-/** `NXNW_OPENSTACK_VIRT=kvm` where this machine can: emulated machines are the same everywhere, and slow. */
-const VIRT = process.env['NXNW_OPENSTACK_VIRT'] === 'kvm' ? 'kvm' : 'qemu';
-
-function givenSizes(text: string): Record<string, number> {
-  return Object.fromEntries([...text.matchAll(/(data|app|edge)=(\d+)/g)].map(([, g = '', n]) => [g, Number(n)]));
-}
 
 const serverShape = {
   id: z.string(),
@@ -85,10 +76,7 @@ describe('a platform in an OpenStack project', function () {
     const began = Date.now();
     lab = await OpenstackLab.start(VIRT);
     console.log(`      the control plane was up after ${seconds(began)}, Nova's machines by ${VIRT}`);
-    for (const group of GROUPS) {
-      const size: Size = { ramMiB: RAM_MIB[group], diskGiB: 4, vcpus: 1 };
-      await lab.flavor(`nxnw.${group}`, size);
-    }
+    await makeFlavors(lab);
     images.first = await lab.image('nxnw', join(imageDir(), image.qcow2));
     images.newer = await lab.image('nxnw-newer', join(imageDir(), image.qcow2));
     stack = await PlatformStack.create(RUN_MS, { PULUMI_HOME: pulumiHome() });
@@ -119,18 +107,7 @@ describe('a platform in an OpenStack project', function () {
   function configure(over: Readonly<Record<string, unknown>> = {}): void {
     parts().stack.configure({
       'nxnw:platform': { name: 'shop', protect: false },
-      'nxnw:cloud': {
-        kind: 'openstack',
-        appMachines: 1,
-        openstack: {
-          image: 'nxnw',
-          flavors: Object.fromEntries(GROUPS.map((g) => [g, `nxnw.${g}`])),
-          subnets: [{ cidr: MACHINES_CIDR }],
-          externalNetwork: EXTERNAL,
-          access: { operators: [`${OPERATOR}/32`], clients: [`${OPERATOR}/32`] },
-          ...over,
-        },
-      },
+      'nxnw:cloud': openstack(over),
       'nxnw:store': { diskGiB: 1 },
       'nxnw:cache': { memoryMiB: 32 },
       'nxnw:apps': [{ id: 'shop', bundle, instances: 1, domains: [HOST] }],

@@ -304,8 +304,10 @@ function files(s: Site): Readonly<Record<string, string>> {
       securitygroup: { firewall_driver: 'iptables', enable_security_group: 'true', enable_ipset: 'true' },
     }),
     'dhcp.ini': ini({
-      DEFAULT: { interface_driver: 'linuxbridge', dhcp_driver: 'neutron.agent.linux.dhcp.Dnsmasq', resync_interval: 5, dnsmasq_local_resolv: 'false' }, // prettier-ignore
+      DEFAULT: { interface_driver: 'linuxbridge', dhcp_driver: 'neutron.agent.linux.dhcp.Dnsmasq', resync_interval: 5, dnsmasq_local_resolv: 'false', dnsmasq_config_file: etc(s, 'dnsmasq.conf') }, // prettier-ignore
     }),
+    // it reads the machines' addresses anew when some are added, in a folder that only root may read
+    'dnsmasq.conf': 'user=root\n',
     // machines have a config drive: nobody asks for metadata
     'l3.ini': ini({ DEFAULT: { interface_driver: 'linuxbridge', agent_mode: 'legacy', enable_metadata_proxy: 'false' } }), // prettier-ignore
     'libvirtd.conf': `listen_tls = 0\nlisten_tcp = 0\nauth_unix_ro = "none"\nauth_unix_rw = "none"\nlog_outputs = "3:file:${logs(s, 'libvirtd.log')}"\n`, // prettier-ignore

@@ -19,6 +19,7 @@ const run = promisify(execFile);
 const OUTER = { cidr: '10.99.0.0/24', api: '10.99.0.1', operator: '10.99.0.254', first: '10.99.0.100', last: '10.99.0.200' }; // prettier-ignore
 /** Network of the machines, for those who configure a platform. */
 export const MACHINES_CIDR = '10.98.0.0/24';
+export const OUTER_CIDR = OUTER.cidr;
 export const OPERATOR = OUTER.operator;
 export const EXTERNAL = PHYSICAL;
 const PROJECT = 'shop';
