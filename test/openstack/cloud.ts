@@ -5,16 +5,19 @@ export const GROUPS = ['data', 'app', 'edge'] as const;
 /** `NXNW_OPENSTACK_VIRT=kvm` where this machine can: emulated machines are the same everywhere, and slow. */
 export const VIRT = process.env['NXNW_OPENSTACK_VIRT'] === 'kvm' ? 'kvm' : 'qemu';
 
+/** MiB of memory, by group. */
+type Sizes = Readonly<Record<(typeof GROUPS)[number], number>>;
+
 /** The smallest that serve; `NXNW_OPENSTACK_MIB=data=1024,app=768` gives other sizes. */
-const SMALLEST_MIB: Readonly<Record<string, number>> = { data: 768, app: 512, edge: 512 };
+const SMALLEST_MIB: Sizes = { data: 768, app: 512, edge: 512 };
 const GIVEN_MIB = Object.fromEntries(
   [...(process.env['NXNW_OPENSTACK_MIB'] ?? '').matchAll(/(data|app|edge)=(\d+)/g)].map(([, g = '', n]) => [g, Number(n)]),
 ); // prettier-ignore
 
 /** Makes the flavors that the groups' servers have; `mib` = other sizes than the smallest. */
-export async function makeFlavors(lab: OpenstackLab, mib: Readonly<Record<string, number>> = {}): Promise<void> {
-  const sizes = { ...SMALLEST_MIB, ...mib, ...GIVEN_MIB };
-  for (const group of GROUPS) await lab.flavor(`nxnw.${group}`, { ramMiB: sizes[group] ?? 0, diskGiB: 4, vcpus: 1 });
+export async function makeFlavors(lab: OpenstackLab, mib: Partial<Sizes> = {}): Promise<void> {
+  const sizes: Sizes = { ...SMALLEST_MIB, ...mib, ...GIVEN_MIB };
+  for (const group of GROUPS) await lab.flavor(`nxnw.${group}`, { ramMiB: sizes[group], diskGiB: 4, vcpus: 1 });
 }
 
 /** Block of `nxnw:cloud`, with what a test changes of it. */

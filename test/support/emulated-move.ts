@@ -42,12 +42,12 @@ export class EmulatedMove {
   static async prepare(o: EmulatedMoveOptions): Promise<EmulatedMove> {
     const dir = mkdtempSync(join(tmpdir(), 'nxnw-move-'));
     const project = new Project(join(dir, 'home'));
+    project.make();
     const zone = await startZone({
       ...{ dir: join(dir, 'zone'), host: o.outside, port: 5353, zone: ZONE, ttlS: TTL_S },
       records: { [APP]: [`${o.network}.201`] },
       allow: ['127.0.0.0/8', `${o.outside}/32`, ...o.clients],
     });
-    project.make();
     return new EmulatedMove(dir, project, zone, o);
   }
 

@@ -74,7 +74,7 @@ export class XenLab {
   }
 
   /** Kernel and initrd of the image on it. */
-  get kernel(): { readonly kernel: string; readonly initrd: string } {
+  get kernelFiles(): { readonly kernel: string; readonly initrd: string } {
     return { kernel: `${BASE}/vmlinuz`, initrd: `${BASE}/initrd.img` };
   }
 

@@ -15,7 +15,7 @@ const CMDLINE = `root=LABEL=${ROOT_LABEL} ro console=hvc0 panic=30`;
 const seconds = (sinceMs: number): string => `${String(Math.round((Date.now() - sinceMs) / 1000))} s`;
 
 /** A fleet of one machine; `up` ends when its agent is enrolled and answers. */
-const program = ({ uri, image, kernel }: XenLab) => `
+const program = ({ uri, image, kernelFiles }: XenLab) => `
 const { Fleet } = require('@nxnw/components/fleet');
 const size = { vcpus: 1, memoryMiB: 640 };
 const access = { operators: [], ssh: [], clients: [], peers: [] };
@@ -23,7 +23,7 @@ const fleet = new Fleet('shop', {
   platformId: 'shop-blue', protect: false, release: undefined, after: [], flows: [],
   machines: [{ name: 'data-1', group: 'data', index: 0, host: '192.168.172.8', site: 0 }],
   cloud: { kind: 'xen', xen: {
-    hosts: [${JSON.stringify(uri)}], image: ${JSON.stringify(image)}, boot: ${JSON.stringify({ ...kernel, cmdline: CMDLINE })}, pool: 'fleet', sshKey: '', diskGiB: 2, forward: 'route',
+    hosts: [${JSON.stringify(uri)}], image: ${JSON.stringify(image)}, boot: ${JSON.stringify({ ...kernelFiles, cmdline: CMDLINE })}, pool: 'fleet', sshKey: '', diskGiB: 2, forward: 'route',
     sizes: { data: size, app: size, edge: size }, subnets: [{ cidr: '${SUBNET}', zone: '' }], access, replace: {},
   } },
 });
