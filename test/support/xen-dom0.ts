@@ -109,7 +109,8 @@ async function debian(root: string, stage: string, o: Dom0Options): Promise<void
   ];
   await run(findProgram('mmdebstrap') ?? 'mmdebstrap', args, { timeout: INSTALL_MS, maxBuffer: 64e6 });
   lay(root, files(o));
-  mkdirSync(join(root, 'var', 'lib', 'libvirt', 'base'), { recursive: true });
+  // libvirt makes the second one only for a network that has names or leases
+  for (const folder of ['base', 'dnsmasq']) mkdirSync(join(root, 'var', 'lib', 'libvirt', folder), { recursive: true });
   mkdirSync(join(root, 'root', '.ssh'), { recursive: true, mode: 0o700 });
   const inRoot = (...command: string[]) => run(findProgram('chroot') ?? 'chroot', [root, ...command]);
   // the key is the lab's, on the other disk

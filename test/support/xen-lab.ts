@@ -135,7 +135,7 @@ export class XenLab {
 
   /** The end of what a domain wrote on its console. */
   async console(domain: string): Promise<string> {
-    return this.ssh(`tail -c 4000 /var/log/xen/console/guest-${domain}.log`);
+    return this.ssh(`tail -c 4000 /var/log/xen/console/guest-${domain}.log 2>&1 || true`);
   }
 
   /** What hypervisor and control domain wrote on the serial line. */

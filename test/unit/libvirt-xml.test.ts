@@ -216,6 +216,10 @@ describe('what libvirt says', () => {
       ["error: Network not found: no network with matching name 'x'", 'NO_NETWORK'],
       ["error: Requested operation is not valid: network 'x' is not active", 'NO_NETWORK'],
       ['error: internal error: Network is already in use by interface virbr0', 'NETWORK_OVERLAPS'],
+      [
+        "error: Failed to create file '/var/lib/libvirt/dnsmasq/virbr1.macs.new': No such file or directory",
+        'NO_LIBVIRT_FOLDER',
+      ],
       ["error: failed to get domain 'x'", 'LIBVIRT_NOT_FOUND'],
       ["error: Storage volume not found: no storage vol with matching path 'x'", 'LIBVIRT_NOT_FOUND'],
       ["error: operation failed: domain 'x' already exists with uuid 1", 'LIBVIRT_EXISTS'],

@@ -58,6 +58,11 @@ const KNOWN: readonly Known[] = [
     next: 'another network of the host has these addresses: give other subnets, or name that network',
   },
   {
+    code: 'NO_LIBVIRT_FOLDER',
+    words: /failed to create file '[^']*\/dnsmasq\/[^']*': no such file/i,
+    next: 'libvirt makes that folder with the first network that has names or leases, and the host has had none: make it there by `mkdir -p`',
+  },
+  {
     code: 'LIBVIRT_NOT_FOUND',
     words:
       /domain not found|failed to get (domain|vol|network|nwfilter)|(no|storage vol(ume)?).*(matching|not found)|filter not found|no nwfilter/i,
