@@ -56,15 +56,18 @@ export class Copiers {
     this.queue.clear();
   }
 
-  /** Takes a key of which the follower heard. */
+  /**
+   * Takes a key of which the follower heard. While copying it waits for the next `pump`, which comes with every marker:
+   * what was heard meanwhile goes out in one write, and a key that is used often is looked at once.
+   */
   heard(key: CacheKey, stored: boolean): void {
     if (keyToken(key) === null) {
       this.counts.unnameable += 1;
       if (this.options.mode() !== 'copy') this.options.onLost('a key that cannot be named was used');
       return;
     }
-    if (this.queue.add(key, { stored, heardAtMs: Date.now() })) this.pump();
-    else this.options.onLost(FULL);
+    if (!this.queue.add(key, { stored, heardAtMs: Date.now() })) this.options.onLost(FULL);
+    else if (this.options.mode() !== 'copy') this.pump();
   }
 
   /** Takes a key of a full pass; waits while the copiers have enough. */

@@ -13,6 +13,8 @@ export interface FollowerOptions {
   readonly timeoutMs: number;
   /** How often a marker is sent. */
   readonly markerEveryMs: number;
+  /** Told each time a marker is due. */
+  onBeat(): void;
   /** An application's command on a key, by another connection than ours. */
   onKey(key: CacheKey, type: 'stored' | 'fetched'): void;
   /** Lines are missing, so keys may have changed unheard. */
@@ -50,8 +52,11 @@ export class Follower {
 
   /** Follows until the signal aborts; watches again after each break. */
   async run(): Promise<void> {
-    const { signal, markerEveryMs, timeoutMs } = this.options;
-    const beat = setInterval(() => this.beat(), markerEveryMs);
+    const { signal, markerEveryMs, timeoutMs, onBeat } = this.options;
+    const beat = setInterval(() => {
+      this.beat();
+      onBeat();
+    }, markerEveryMs);
     try {
       for (let failures = 0; !signal.aborted;) {
         const why = await this.watch().then(

@@ -97,6 +97,7 @@ export class Lane {
     this.follower = new Follower({
       ...{ source: this.source, signal, timeoutMs, markerEveryMs: options.markerEveryMs },
       onKey: (key, type) => this.heard(key, type === 'stored'),
+      onBeat: () => this.copiers.pump(),
       onLost: (reason) => this.lost(reason),
     });
     const servers = { source: this.source, target: this.target };

@@ -43,6 +43,8 @@ export class Supervised {
   private readonly abort = new AbortController();
   private wakeUp: () => void = () => undefined;
   private record: ProcessRecord | null = null;
+  /** What runs is a child of this agent, so its end wakes the supervision. */
+  private isChild = false;
   private state: ProcessState = 'starting';
   private detail = 'not started yet';
   private failures = 0;
@@ -168,6 +170,7 @@ export class Supervised {
     const id = await startProcess(this.hashed, this.records.machineDir, () => this.wakeUp());
     const { restartHash, reloadHash } = this.hashed;
     this.record = { ...id, restartHash, reloadHash, startedAtMs: Date.now(), restarts: this.restarts };
+    this.isChild = true;
     this.records.write(this.name, this.record);
     if (this.state !== 'failed') this.state = 'starting';
     this.detail = 'started, not ready yet';
@@ -195,7 +198,10 @@ export class Supervised {
       }
       const nextProbe =
         Date.now() + (this.state === 'healthy' && misses === 0 ? PROBE_STEADY_MS : this.startingPauseMs());
-      while (this.running && !this.abort.signal.aborted && Date.now() < nextProbe) await this.pause(ALIVE_POLL_MS);
+      for (let left = nextProbe - Date.now(); left > 0 && this.running; left = nextProbe - Date.now()) {
+        if (this.abort.signal.aborted) break;
+        await this.pause(this.isChild ? left : ALIVE_POLL_MS);
+      }
     }
     if (this.abort.signal.aborted) return;
     const tail = tailLog(logPath(this.records.machineDir, this.name), 3).join(' | ').slice(0, 500);
