@@ -1,6 +1,7 @@
 import { constants } from 'node:http2';
 import type { Http2Session, Http2Stream, IncomingHttpHeaders } from 'node:http2';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { NxnwError } from '../errors.js';
 
 /**
@@ -35,6 +36,14 @@ const SETTINGS = { enablePush: false, maxConcurrentStreams: MOST_STREAMS };
 /** N1 keeps the session's window that HTTP/2 begins with, 64 KiB. */
 export const N1_SETTINGS = { ...SETTINGS, initialWindowSize: N1_STREAM_BYTES };
 export const N2_SETTINGS = { ...SETTINGS, initialWindowSize: N2_STREAM_BYTES };
+
+/**
+ * After so many pieces in a row that nobody asked for, the other side is taken for a listener (memcached's `watch`): what
+ * comes then is gathered for a moment, because each piece costs both ends of the join port a read and a write.
+ */
+const UNASKED = 32;
+const GATHER_MS = 10;
+const GATHER_BYTES = 4096;
 
 export const CONNECT_MS = 3000;
 const PING_MS = 1000;
@@ -91,8 +100,33 @@ export function splice(socket: Socket, stream: Http2Stream): void {
   socket.pipe(stream);
   stream.pipe(socket, { end: false });
   stream.on('data', (d: Buffer) => (got += d.length));
+  gatherUnasked(socket, stream);
   // one that sent nothing may have said so already
   if (stream.readableEnded) heardAll();
+}
+
+/** Holds back what `socket`, which is piped into `stream`, says in small pieces that nothing on `stream` asks for. */
+export function gatherUnasked(socket: Duplex, stream: Duplex): void {
+  let unasked = 0;
+  let held: NodeJS.Timeout | undefined;
+  const letGo = (): void => {
+    if (held === undefined) return;
+    clearTimeout(held);
+    held = undefined;
+    stream.uncork();
+  };
+  socket.on('data', () => {
+    if (++unasked <= UNASKED) return;
+    if (stream.writableLength >= GATHER_BYTES) return letGo();
+    if (held !== undefined || stream.writableNeedDrain) return;
+    stream.cork();
+    held = setTimeout(letGo, GATHER_MS);
+  });
+  stream.on('data', () => {
+    unasked = 0;
+    letGo();
+  });
+  stream.once('close', () => clearTimeout(held));
 }
 
 /** The other side sees an abort, not an end: `close` would send an end first. */
