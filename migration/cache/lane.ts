@@ -30,6 +30,8 @@ export interface LaneOptions {
   readonly passKeysPerS: number | null;
   /** Of the time, for full passes. */
   readonly passShare: number;
+  /** No full pass begins before this, milliseconds since 1970. */
+  readonly passesFromMs: number;
   readonly markerEveryMs: number;
   readonly pollEveryMs: number;
   readonly timeoutMs: number;
@@ -218,6 +220,7 @@ export class Lane {
     const { options } = this;
     let complete = false;
     try {
+      await delay(Math.max(0, options.passesFromMs - Date.now()), undefined, { signal });
       await this.flushing;
       await Promise.all([this.source, this.target].map((s) => s.ready(Date.now() + options.timeoutMs)));
       await fullPass({

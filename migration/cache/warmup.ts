@@ -24,6 +24,8 @@ export interface CacheWarmupOptions {
   readonly passKeysPerS?: number | null;
   /** @default 25 */
   readonly markerEveryMs?: number;
+  /** After a turn the first full pass waits so long. @default 10000 */
+  readonly turnedRestMs?: number;
   /** How often flush_all, restarts and dropped lines are looked for. @default 250 */
   readonly pollEveryMs?: number;
   /** A request without answer for so long breaks its connection. @default 5000 */
@@ -41,8 +43,9 @@ export interface CacheWarmupOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Of the time, for full passes after a turn. */
+/** Of the time, for full passes after a turn: right after a switch, when everything is busy. The way back can wait. */
 const TURNED_SHARE = 0.1;
+const TURNED_REST_MS = 10_000;
 
 /**
  * Keeps one memcached (M2) like another (M1) whose applications serve, without being in the way of any request, and
@@ -75,11 +78,11 @@ export class CacheWarmup {
   constructor(private readonly options: CacheWarmupOptions) {
     this.source = options.source;
     this.target = options.target;
-    this.lane = this.make(options.mode ?? 'copy', 1);
+    this.lane = this.make(options.mode ?? 'copy', { passShare: 1, passesFromMs: 0 });
     options.signal?.addEventListener('abort', () => void this.close(), { once: true });
   }
 
-  private make(mode: LaneOptions['mode'], passShare: number): Lane {
+  private make(mode: LaneOptions['mode'], passes: Pick<LaneOptions, 'passShare' | 'passesFromMs'>): Lane {
     const o = this.options;
     if (showAddress(this.source) === showAddress(this.target))
       throw new NxnwError('CACHE_OPTIONS', `source and target are the same memcached, ${showAddress(this.source)}`);
@@ -90,7 +93,7 @@ export class CacheWarmup {
       copiers: o.copiers ?? 32,
       queueKeys: o.queueKeys ?? 50_000,
       passKeysPerS: o.passKeysPerS ?? null,
-      passShare,
+      ...passes,
       markerEveryMs: o.markerEveryMs ?? 25,
       pollEveryMs: o.pollEveryMs ?? 250,
       timeoutMs: o.timeoutMs ?? 5000,
@@ -142,8 +145,8 @@ export class CacheWarmup {
     await this.lane.fence(deadlineMs);
     await this.lane.close();
     [this.source, this.target] = [this.target, this.source];
-    // right after a switch; the way back can wait for its cache
-    this.lane = this.make('copy', TURNED_SHARE);
+    const restMs = this.options.turnedRestMs ?? TURNED_REST_MS;
+    this.lane = this.make('copy', { passShare: TURNED_SHARE, passesFromMs: Date.now() + restMs });
     if (this.closed) return;
     await this.lane.start(deadlineMs);
   }

@@ -18,7 +18,7 @@ describe('cache warm-up of an application', function () {
   it('warms all its cache machines, switches them together and turns them', async () => {
     const [a1, b1, a2, b2] = await Promise.all(['127.35.4.1', '127.35.4.2', '127.35.4.3', '127.35.4.4'].map(start));
     assert.ok(a1 && b1 && a2 && b2);
-    const group = createCacheWarmupGroup({ sources: [a1.at, b1.at], targets: [a2.at, b2.at] });
+    const group = createCacheWarmupGroup({ sources: [a1.at, b1.at], targets: [a2.at, b2.at], turnedRestMs: 0 });
     await group.start(within(10_000));
     for (let i = 0; i < 50; i++) await (i % 2 ? a1 : b1).app.set(`k${i}`, 'v', {});
     await group.fence(within(5000));

@@ -9,7 +9,7 @@ describe('the switch of the cache warm-up', function () {
   const pair = new WarmedPair('127.35.3');
 
   it('leaves no stale value on the side that takes over, there and back again, under load', async () => {
-    const w = await pair.begin();
+    const w = await pair.begin({ turnedRestMs: 0 });
     const c = new Counters(seeded(21));
     const all = Array.from({ length: KEYS }, (_, i) => i);
     let [from, to] = [pair.m1, pair.m2];
@@ -36,6 +36,21 @@ describe('the switch of the cache warm-up', function () {
       [from, to] = [to, from];
     }
     assert.ok(c.reads > 1000 && c.found > 300, `${c.reads} reads, ${c.found} found: too few to tell`);
+  });
+
+  it('follows at once after a turn, rests before its full pass, and can be switched meanwhile', async () => {
+    const w = await pair.begin({ turnedRestMs: 3_600_000 });
+    await pair.m1.app.set('before', '1', {});
+    await w.awaitWhole(within(10_000));
+    await w.invalidate(within(5000));
+    await w.turn(within(10_000));
+    await pair.m2.app.set('after', '2', {});
+    await w.fence(within(5000));
+    assert.equal((await pair.m1.app.get('after')).value?.toString(), '2');
+    const { whole, counts } = w.status();
+    assert.deepEqual({ whole, passes: counts.passes }, { whole: false, passes: 0 });
+    assert.deepEqual(await w.invalidate(within(5000)), { flushed: true });
+    assert.equal((await pair.m1.app.get('before')).value, null);
   });
 
   it('keeps the values that were warm', async () => {
