@@ -12,7 +12,7 @@ import type { SlotImage } from './log.js';
 import { StateReader } from './reader.js';
 import type { ShardState } from './state.js';
 import { contiguousEnd, founded, readLog, replay } from './takeover.js';
-import type { Position } from './types.js';
+import type { Position, RowImage } from './types.js';
 import { comparePositions, shardName, showPosition } from './types.js';
 
 /** The other platform's side of one shard, wherever its owner is; every call finds it anew. */
@@ -272,20 +272,24 @@ export class Replica {
     return !this.load || comparePositions(state.end, this.load.reach) >= 0;
   }
 
-  /** Counts this copy's rows at its end, with nothing ingested meanwhile: what verification compares (additive digest). */
+  /**
+   * Counts this copy's rows at its end, with nothing ingested meanwhile: what verification compares (additive digest). They
+   * stay in memory as far as there is room: an owner that begins need not read them one by one from a store that is cold.
+   */
   private async countDigest(state: ShardState): Promise<void> {
     await state.whenApplied(state.end);
-    const { digest, entities, bytes } = await countRows(state, Number.MAX_SAFE_INTEGER);
+    const { digest, entities, bytes } = await countRows(state, Number.MAX_SAFE_INTEGER, (row) => state.keepRead(row));
     await fault('digest.compare', this.name);
     state.adoptCount(state.end, digest, entities, bytes);
     await state.checkpoint();
   }
 }
 
-/** Sums up the present rows of a shard at T; everything at or below T must be applied. */
+/** Sums up the present rows of a shard at T, each shown to `seen`; everything at or below T must be applied. */
 export async function countRows(
   state: ShardState,
   atUs: number,
+  seen: (row: RowImage) => void = () => undefined,
 ): Promise<{ digest: Digest; entities: number; bytes: number }> {
   const digest = new Digest();
   let entities = 0;
@@ -294,6 +298,7 @@ export async function countRows(
     digest.add(rowDigest(row));
     entities++;
     bytes += rowBytes(row);
+    seen(row);
   }
   return { digest, entities, bytes };
 }

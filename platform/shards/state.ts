@@ -31,7 +31,8 @@ export interface StateOptions {
 }
 
 const MAX_OUTCOMES = 100_000;
-const CACHE_BYTES = 4 << 20;
+/** Of rows lately read of the shard. */
+const CACHE_BYTES = 16 << 20;
 
 /**
  * A shard as its log makes it, on whichever side: entries go in in log order (`ingest`), rows are written to the store
@@ -195,6 +196,11 @@ export class ShardState {
     });
     let j = 0;
     return out.map((row) => (row === undefined ? (rows[j++] ?? null) : row));
+  }
+
+  /** A row as the store has it, read while nothing was ingested. */
+  keepRead(row: RowImage): void {
+    if (!this.recent.newest(row.key)) this.cache.put(row.key, row);
   }
 
   /** Resolves at the next entry, or after `ms`. */
