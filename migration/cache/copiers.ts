@@ -57,8 +57,8 @@ export class Copiers {
   }
 
   /**
-   * Takes a key of which the follower heard. While copying it waits for the next `pump`, which comes with every marker:
-   * what was heard meanwhile goes out in one write, and a key that is used often is looked at once.
+   * Takes a key of which the follower heard. While copying it waits for the next `pump`, which comes some ten times a
+   * second: what was heard meanwhile goes out in one write, and a key that is used often is looked at once.
    */
   heard(key: CacheKey, stored: boolean): void {
     if (keyToken(key) === null) {

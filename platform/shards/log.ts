@@ -13,6 +13,8 @@ const INLINE_BYTES = 64 << 10;
 const INLINE = 0;
 const CHUNKED = 1;
 const UNKNOWN_RETRY_MS = 20;
+/** Slots removed at a time. */
+const TRUNCATE_SLOTS = 512;
 /** An owner that cannot find out what its slot holds gives the shard up; the taker's END settles the slot (C2). */
 const GIVE_UP_MS = 15_000;
 
@@ -207,9 +209,14 @@ export class ShardLog {
     return this.slots.lastEpoch(this.shard);
   }
 
-  /** Removes slots 1..below-1 of a segment with their chunks; START and the newest entry stay (C1). */
-  async truncate(epoch: number, below: number): Promise<void> {
-    const doomed = await this.slots.scan(this.shard, epoch, 1, 512);
+  /**
+   * Removes slots 1..below-1 of a segment with their chunks; START and the newest entry stay (C1).
+   * @param from what lies below has been removed before
+   */
+  async truncate(epoch: number, below: number, from: number): Promise<void> {
+    const first = Math.max(1, from);
+    if (first >= below) return;
+    const doomed = await this.slots.scan(this.shard, epoch, first, Math.min(TRUNCATE_SLOTS, below - first));
     const chunks: string[] = [];
     for (const { slot, bytes } of doomed) {
       if (slot >= below) break;
@@ -220,6 +227,6 @@ export class ShardLog {
     // slots first: a slot must never name chunks that are gone
     await this.slots.truncate(this.shard, epoch, Math.min(below, lastSeen + 1));
     for (const nonce of chunks) await this.slots.dropChunks(this.shard, nonce);
-    if (lastSeen + 1 < below && doomed.length > 0) await this.truncate(epoch, below);
+    if (lastSeen + 1 < below && doomed.length > 0) await this.truncate(epoch, below, lastSeen + 1);
   }
 }

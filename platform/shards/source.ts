@@ -169,7 +169,8 @@ export class Source {
     if (floor.epoch === this.cut.epoch && floor.slot - this.cut.slot < TRUNCATE_STEP) return;
     for (let epoch = this.cut.epoch; epoch <= floor.epoch; epoch++) {
       const below = epoch === floor.epoch ? floor.slot : await this.log.last(epoch);
-      if (below !== null && below > 1) await this.log.truncate(epoch, below);
+      const from = epoch === this.cut.epoch ? this.cut.slot : 1;
+      if (below !== null) await this.log.truncate(epoch, below, from);
     }
     this.cut = floor;
   }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LogRecord, LogRow } from '@nxnw/platform/shards/entry';
 import { decodeEntry, encodeEntry } from '@nxnw/platform/shards/entry';
+import { countRows } from '@nxnw/platform/shards/replica';
 import { StateReader } from '@nxnw/platform/shards/reader';
 import { ShardState } from '@nxnw/platform/shards/state';
 import type { IndexKey } from '@nxnw/platform/shards/types';
@@ -16,6 +17,7 @@ const PART = Buffer.from('value');
 const KEYS = 12;
 const VALUES = 4;
 const ROUNDS = 60;
+const NOW = Number.MAX_SAFE_INTEGER;
 
 /** One index row: the value, then the entity's name (an entity is `value:name`). */
 const indexer = (entity: Buffer): IndexKey[] => [{ part: PART, key: entity }];
@@ -58,10 +60,10 @@ describe('a reader of a shard at T', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  const newState = () =>
+  const newState = (from: Store = store) =>
     new ShardState({
       shard: SHARD,
-      store,
+      store: from,
       indexer,
       historyMs: 1000,
       maxRecentBytes: 1 << 20,
@@ -150,4 +152,30 @@ describe('a reader of a shard at T', function () {
       }
       await state.close();
     });
+
+  it('has rows that a count has read in memory, and none that was written since', async () => {
+    const first = newState();
+    ingest(first, 1, [rowOf('a', 1, '1'), rowOf('b', 1, '1')]);
+    await first.whenApplied(first.end);
+    const asked: string[] = [];
+    const counting: Store = Object.create(store, {
+      getRows: {
+        value: (...args: Parameters<Store['getRows']>) => {
+          asked.push(...args[2].map(String));
+          return store.getRows(...args);
+        },
+      },
+    }) as Store;
+    const copy = newState(counting);
+    assert.equal((await countRows(copy, NOW, (row) => copy.keepRead(row))).entities, 2);
+    const values = async (...names: string[]): Promise<(string | undefined)[]> =>
+      (await new StateReader(copy, NOW).get(names.map((n) => Buffer.from(n)))).map((row) => row?.entity?.toString());
+    assert.deepEqual([await values('a', 'b'), asked], [['1:a', '1:b'], []]);
+    ingest(copy, 2, [rowOf('a', 2, '2')]);
+    copy.keepRead(rowOf('a', 1, '1'));
+    assert.deepEqual(await values('a', 'b', 'c'), ['2:a', '1:b', undefined]);
+    await Promise.all([first, copy].map((state) => state.whenApplied(state.end)));
+    assert.deepEqual(asked.includes('b'), false);
+    await Promise.all([first, copy].map((state) => state.close()));
+  });
 });
