@@ -73,6 +73,13 @@ export class XenLab {
     return `${BASE}/nxnw.raw`;
   }
 
+  /** Makes another name of the image on it; answers its path. */
+  async newerImage(): Promise<string> {
+    const path = '/var/lib/libvirt/nxnw-newer.raw';
+    await this.ssh(`ln -s ${this.image} ${path}`);
+    return path;
+  }
+
   /** Kernel and initrd of the image on it. */
   get kernelFiles(): { readonly kernel: string; readonly initrd: string } {
     return { kernel: `${BASE}/vmlinuz`, initrd: `${BASE}/initrd.img` };
@@ -101,7 +108,7 @@ export class XenLab {
     const drive = (file: string, format: string) => ['-drive', `file=${join(dir, file)},format=${format},if=virtio,cache=unsafe`]; // prettier-ignore
     const args = [
       // emulated everywhere: Xen's own guests of the plain kind (PV) ask nothing of the processor
-      ...['-machine', 'q35,accel=tcg', '-cpu', 'Nehalem', '-smp', '1', '-m', String(o.memoryMiB)],
+      ...['-machine', 'q35,accel=tcg', '-cpu', 'Nehalem', '-smp', '2', '-m', String(o.memoryMiB)],
       ...['-nodefaults', '-display', 'none', '-no-reboot', '-serial', `file:${join(dir, 'serial.txt')}`],
       ...['-kernel', dom0.xen, '-append'],
       `dom0_mem=${String(o.dom0MiB)}M,max:${String(o.dom0MiB)}M com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning noreboot spec-ctrl=no xpti=0 pv-l1tf=0`,

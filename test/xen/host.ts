@@ -6,6 +6,8 @@ import { XenLab } from '../support/xen-lab.js';
 
 /** Network of the machines, and the way between the control domain and this machine. */
 export const SUBNET = '192.168.172.0/25';
+/** First machine with an edge. */
+export const EDGE = '192.168.172.112';
 export const LINK = { here: '192.168.172.253', there: '192.168.172.254', bits: 30, behind: SUBNET } as const;
 /** Where operators and clients are: this end of it. */
 const OPERATOR = '192.168.172.252/30';
@@ -29,21 +31,21 @@ export async function startHost(machinesMiB: number): Promise<XenLab> {
 }
 
 /** The kernel of the image: pygrub, which would find it in the image, stood still in an emulated control domain. */
-export function bootOf({ kernelFiles }: XenLab) {
+function bootOf({ kernelFiles }: XenLab) {
   return { ...kernelFiles, cmdline: `root=LABEL=${ROOT_LABEL} ro console=hvc0 panic=30` };
 }
 
-/** Memory of the machines of `xen`, one of each group. */
-export const MACHINES_MIB = 2048;
+/** Memory of the machines of `xen`, two of them for applications. */
+export const MACHINES_MIB = 2560;
 
-/** Block of `nxnw:cloud`: small machines, one app machine. */
-export function xen(lab: XenLab): Readonly<Record<string, unknown>> {
+/** Block of `nxnw:cloud`: machines small enough that a few of them are emulated at once. */
+export function xen(lab: XenLab, image: string, appMachines: number): Readonly<Record<string, unknown>> {
   return {
     kind: 'xen',
-    appMachines: 1,
+    appMachines,
     xen: {
       hosts: [lab.uri],
-      image: lab.image,
+      image,
       boot: bootOf(lab),
       forward: 'route',
       subnets: [{ cidr: SUBNET }],

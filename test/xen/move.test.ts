@@ -36,6 +36,6 @@ describe('a live move from local machines with lmdb to Xen domains with lmdb', f
 
   it('loses nothing, tears nothing, fails no request', async () => {
     assert.ok(lab && move);
-    assert.deepEqual(await move.run('192.168.172.', { cloud: xen(lab), store: { diskGiB: 2 } }), []);
+    assert.deepEqual(await move.run('192.168.172.', { cloud: xen(lab, lab.image, 1), store: { diskGiB: 2 } }), []);
   });
 });

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { DomainPlatformTests, MACHINES, domainOf } from '../support/domain-platform.js';
+import { PlatformStack } from '../support/platform-stack.js';
+import { XenLab, whyNoXen } from '../support/xen-lab.js';
+import { EDGE, MACHINES_MIB, startHost, xen } from './host.js';
+
+const RUN_MS = 60 * 60_000;
+
+/**
+ * A platform of domains of a real Xen, by the real engine over ssh: QEMU emulates the host, and Xen runs the machines
+ * beside its control domain (PV). Needs root, 5 GB of memory, 25 GB of disk and a mirror of Debian.
+ */
+describe('a platform on Xen', function () {
+  this.timeout(RUN_MS);
+  let lab: XenLab | undefined;
+  let stack: PlatformStack | undefined;
+  let tests: DomainPlatformTests | undefined;
+  const parts = () => {
+    assert.ok(stack && tests, 'the lab stands');
+    return { stack, tests };
+  };
+
+  before(async function () {
+    console.log('      needs root, 5 GB of memory, 25 GB of disk and a mirror of Debian; takes up to an hour');
+    const why = whyNoXen();
+    if (why !== null) {
+      console.log(`      skipped: ${why}`);
+      this.skip();
+    }
+    const host = await startHost(MACHINES_MIB);
+    lab = host;
+    stack = await PlatformStack.create(RUN_MS);
+    tests = new DomainPlatformTests({
+      ...{ stack, edge: EDGE, image: host.image, newer: await host.newerImage() },
+      cloud: (image) => xen(host, image, 2),
+      virsh: (...args) => host.virsh(...args),
+    });
+  });
+
+  afterEach(async function () {
+    if (this.currentTest?.isFailed() !== true || lab === undefined) return;
+    for (const m of MACHINES) console.log(`---- ${m}\n${await lab.console(domainOf(m))}`);
+  });
+
+  after(async () => {
+    stack?.remove();
+    await lab?.destroy();
+  });
+
+  it('starts its machines from the image, enrols them, and serves an application', async () => {
+    await parts().tests.starts();
+  });
+
+  it('is quiet while nothing changes', async () => {
+    await parts().stack.quiet();
+  });
+
+  it('keeps its data machines when the image is a newer one', async () => {
+    await parts().tests.keepsDataMachines();
+  });
+
+  it('makes a machine anew that was destroyed by force, and its clients see no error', async () => {
+    await parts().tests.losesMachine();
+  });
+
+  it('goes, and leaves nothing', async () => {
+    await parts().tests.goes(['Domain-0', 'default']);
+  });
+});
