@@ -114,9 +114,10 @@ export class Demo {
     });
   }
 
-  async up(stack: Stack): Promise<void> {
+  /** Nobody reads a preview here, and beside the load it would take as long as the update. */
+  async up(stack: Stack, o: Partial<Pick<NxnwOptions, 'allowed' | 'onLine'>> = {}): Promise<Ran> {
     this.writeStack(stack);
-    await this.nxnw(['up', '--yes', '--stack', stack]);
+    return this.nxnw(['up', '--yes', '--skip-preview', '--stack', stack], o);
   }
 
   /** Runs `work` under the load, which is started for it unless it runs already. */

@@ -34,7 +34,7 @@ const FULL_REQUESTS = 52_000;
 
 export const STEPS: readonly Step[] = [
   { name: 'zone', title: "The clients' DNS zone", run: zone },
-  { name: 'blue', title: 'N1: up of stack blue (store lmdb)', run: (d) => d.up('blue') },
+  { name: 'blue', title: 'N1: up of stack blue (store lmdb)', run: blue },
   { name: 'load', title: 'Real data: the places of the world', run: load },
   { name: 'ab-before', title: 'ApacheBench before', run: (d) => bench(d, 'before', 'blue') },
   { name: 'traffic', title: 'Traffic: mixed reads, writes, transactions and deletes, to the end', run: traffic },
@@ -69,6 +69,10 @@ async function zone(d: Demo): Promise<void> {
   d.state.zone = { pid, startTicks, keyName, keySecret };
   d.save();
   d.screen.say(`${NAME} is ${edgeAddress('blue')} with a TTL of ${DNS_TTL_S} s, told by ${DNS.host}:${DNS.port}`);
+}
+
+async function blue(d: Demo): Promise<void> {
+  await d.up('blue');
 }
 
 async function load(d: Demo): Promise<void> {
@@ -165,10 +169,7 @@ function back(d: Demo): Promise<void> {
     await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
     await keepReport(d, 'back');
     await arrives(d, 'blue');
-    const refused = await d.nxnw(['up', '--yes', '--stack', 'green'], {
-      allowed: [4],
-      onLine: () => undefined,
-    });
+    const refused = await d.up('green', { allowed: [4], onLine: () => undefined });
     d.screen.say(`an unchanged up is refused (exit ${refused.code}): the way back latches`);
   });
 }
