@@ -29,7 +29,10 @@ export interface Step {
 
 const SMALL = 20_000;
 const READY_MS = 60_000;
+/** Traffic alone, before a step begins and after it has ended. */
 const SETTLE_MS = 10_000;
+/** N2 follows for so long before the switch: its processes have just started, and run code that was not compiled yet. */
+const FOLLOW_MS = 20_000;
 const FULL_REQUESTS = 52_000;
 
 export const STEPS: readonly Step[] = [
@@ -122,7 +125,7 @@ function toStage(d: Demo, stage: string): Promise<void> {
     d.mark(`${stage}.begin`);
     await watchDuring(d, d.up('green'));
     d.mark(`${stage}.end`);
-    await watchDuring(d, delay(SETTLE_MS, undefined, { signal: d.signal }));
+    await watchDuring(d, delay(stage === 'synced' ? FOLLOW_MS : SETTLE_MS, undefined, { signal: d.signal }));
     await keepReport(d, stage);
     await reached(d, stage);
   });
