@@ -68,7 +68,14 @@ function installPackages() {
   if (asLocked()) return;
   say('installing packages (npm ci)');
   // No install scripts: the native packages bring prebuilt binaries, and `prepare` is the compile step below.
-  const code = runHere('npm', ['ci', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error']);
+  const code = runHere('npm', [
+    'ci',
+    '--ignore-scripts',
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=error',
+  ]);
   if (code !== 0) throw new Error(`npm ci ended with ${code}: is the npm registry reachable (npm ping)?`);
 }
 
