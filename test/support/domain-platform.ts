@@ -3,7 +3,7 @@ import { through, tinyApp, until } from './agents.js';
 import type { PlatformStack } from './platform-stack.js';
 import { SteadyClients } from './steady-clients.js';
 
-const LATE_MS = 60_000;
+const LATE_MS = 3 * 60_000;
 const PORT = 8080;
 const HOST = 'shop.test';
 export const MACHINES = ['data-1', 'app-1', 'app-2', 'edge-1'] as const;
