@@ -48,7 +48,7 @@ async function compareDigest(p: ShardProcess, shard: ShardId, deadlineMs: number
       const [here, there] = from === 'here' ? [a.digest, b.digest] : [b.digest, a.digest];
       return { shard, at: a.at, equal: here === there, here, there };
     }
-    if (p.nowMs() >= deadlineMs)
+    if (Date.now() >= deadlineMs)
       throw new NxnwError(
         'DEADLINE_EXCEEDED',
         `the digests of shard ${shard.app}/${shard.index} could not be compared in time: one side has not counted its rows yet`,
@@ -69,14 +69,14 @@ async function sidesNow(p: ShardProcess, shard: ShardId, deadlineMs: number): Pr
   for (;;) {
     const status = await ask<ShardStatus>(p, 'here', 'status', shard, {}, deadlineMs);
     const from = status.authority === p.platform ? 'here' : 'peer';
-    const soonMs = Math.min(deadlineMs, p.nowMs() + 1000);
+    const soonMs = Math.min(deadlineMs, Date.now() + 1000);
     try {
       const { at } = await ask<{ at: Position }>(p, from, 'digestNow', shard, {}, soonMs);
       const { atUs } = await ask<{ atUs: number }>(p, from, 'timeOf', shard, { at }, soonMs);
       return { from, to: from === 'here' ? 'peer' : 'here', at, atUs };
     } catch (e) {
       // it is being handed over: the next status tells where it is
-      if (!hasCode(e, 'NOT_OWNER', 'DEADLINE_EXCEEDED') || p.nowMs() >= deadlineMs) throw e;
+      if (!hasCode(e, 'NOT_OWNER', 'DEADLINE_EXCEEDED') || Date.now() >= deadlineMs) throw e;
     }
   }
 }
@@ -133,7 +133,7 @@ async function* deepVerify(p: ShardProcess, shard: ShardId, deadlineMs: number):
   const s = await sidesNow(p, shard, deadlineMs);
   const pages = (side: 'here' | 'peer') =>
     rowsOf((after) =>
-      ask<VerifyPage>(p, side, 'verifyScan', shard, { at: s.at, atUs: s.atUs, after }, p.nowMs() + CALL_MS),
+      ask<VerifyPage>(p, side, 'verifyScan', shard, { at: s.at, atUs: s.atUs, after }, Date.now() + CALL_MS),
     );
   let suspects: Fault[] = [];
   for await (const found of compareRows(pages(s.from), pages(s.to))) {

@@ -23,7 +23,6 @@ export interface ConfirmOptions {
   readonly digest: string;
   readonly deadlineMs: number;
   readonly name: string;
-  readonly nowMs: () => number;
   readonly signal: AbortSignal;
 }
 
@@ -34,11 +33,11 @@ export async function confirmCopy(replica: Replica | null, o: ConfirmOptions): P
   if (!replica || !state || replica.phase !== 'following')
     return no(`the copy of ${o.name} is not following (${replica?.phase ?? 'no replica'})`);
   while (comparePositions(state.end, o.through) < 0) {
-    const leftMs = o.deadlineMs - o.nowMs();
+    const leftMs = o.deadlineMs - Date.now();
     if (leftMs <= 0 || state.failure) return no(`the copy of ${o.name} has not reached the log's end in time`);
     await state.changed(Math.min(20, leftMs));
   }
-  const late = pauseFor(Math.max(0, o.deadlineMs - o.nowMs()), o.signal).then(() => 'late' as const);
+  const late = pauseFor(Math.max(0, o.deadlineMs - Date.now()), o.signal).then(() => 'late' as const);
   if ((await Promise.race([state.whenApplied(o.through), late])) === 'late')
     return no(`the copy of ${o.name} has not applied the log's end in time`);
   const mine = state.digestAt(o.through);
@@ -91,7 +90,10 @@ async function holdAndMove(o: HandOverOptions): Promise<HandoverResult> {
   // the copy must be close before anybody waits: the same question once without a hold
   const digestNow = state.digestAt(state.end);
   if (digestNow === null) return { outcome: 'released', reason: `no digest at the log's end of ${name}`, holdMs: 0 };
-  const close = await peer.confirm({ through: state.end, hash: state.endHash, digest: digestNow }, began + CLOSE_MS);
+  const close = await peer.confirm(
+    { through: state.end, hash: state.endHash, digest: digestNow },
+    Date.now() + CLOSE_MS,
+  );
   if (!close.ok) return { outcome: 'released', reason: close.reason, holdMs: 0 };
   try {
     began = nowMs();
@@ -103,7 +105,7 @@ async function holdAndMove(o: HandOverOptions): Promise<HandoverResult> {
       const digest = state.digestAt(through);
       if (digest === null) return released(`no digest at the log's end of ${name}`);
       await fault('deadline.beforeMove', name);
-      const answer = await peer.confirm({ through, hash, digest }, deadline);
+      const answer = await peer.confirm({ through, hash, digest }, Date.now() + deadline - nowMs());
       if (!answer.ok) return released(answer.reason);
       if (nowMs() > deadline)
         return released(`confirmed ${nowMs() - deadline} ms after the stall budget of ${stallBudgetMs} ms`);
@@ -128,7 +130,7 @@ async function passOn(o: HandOverOptions, move: Position, began: number): Promis
   await fault('move.beforeTell', name);
   const image = await o.shardLog.read(move);
   const told = image
-    ? peer.open(image, facts, nowMs() + OPEN_CALL_MS)
+    ? peer.open(image, facts, Date.now() + OPEN_CALL_MS)
     : Promise.reject(new NxnwError('LOG_HOLE', `MOVE of ${name} cannot be read back`));
   o.moved(proof, facts);
   owner.end(new NxnwError('MOVED', `shard ${name} was moved to ${peer.platform}`, { ...proof }));

@@ -33,6 +33,10 @@ export interface HostOptions {
   /** Waits for a lease on this process's session; UNAVAILABLE after the deadline (C12). */
   readonly leased: (deadlineMs: number) => Promise<void>;
   readonly historyMs: number;
+  /**
+   * Never steps: for how long something took. A deadline is a point of the wall clock (`Date.now`) instead, on which all
+   * processes agree, also after it has been set.
+   */
   readonly nowMs: () => number;
   readonly nowUs: () => number;
   readonly log: (event: string, fields: Record<string, unknown>) => void;

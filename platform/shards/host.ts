@@ -141,7 +141,7 @@ export class ShardHost {
     this.state = state;
     const over = new Promise<Error>((ok) => {
       this.owner = new Owner({
-        state, log: this.shardLog, platform: this.o.platform, nowUs: this.o.nowUs, nowMs: this.o.nowMs,
+        state, log: this.shardLog, platform: this.o.platform, nowUs: this.o.nowUs,
         signal: this.stop.signal, over: ok, maxQueue: MAX_QUEUE, maxQueueBytes: MAX_QUEUE_BYTES,
       }); // prettier-ignore
     });
@@ -259,7 +259,7 @@ export class ShardHost {
     const at = state.end;
     await owner.readable(null, t, deadlineMs);
     const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), Math.max(1, Math.ceil(deadlineMs - this.o.nowMs())));
+    const timer = setTimeout(() => late.abort(), Math.max(1, Math.ceil(deadlineMs - Date.now())));
     try {
       const batch = await this.o.engine(query, new StateReader(state, t), late.signal);
       return { batch, authority: this.authorityAt(at) };
@@ -290,7 +290,6 @@ export class ShardHost {
       digest,
       deadlineMs,
       name: this.name,
-      nowMs: this.o.nowMs,
       signal: this.stop.signal,
     });
   }
@@ -303,7 +302,7 @@ export class ShardHost {
     for (;;) {
       if (this.owner && this.authority && this.authority.epoch > r.image.at.epoch)
         return this.opened({ epoch: this.authority.epoch, slot: 0 });
-      const left = r.deadlineMs - this.o.nowMs();
+      const left = r.deadlineMs - Date.now();
       if (left <= 0 || this.stop.signal.aborted) throw new NxnwError('UNAVAILABLE', `${this.name}: not opened in time`);
       await this.roles.next(left);
     }
@@ -372,11 +371,11 @@ export class ShardHost {
    * who wait for a hand-over would otherwise ask again and again.
    */
   async comingUp(epoch: number, deadlineMs: number): Promise<void> {
-    const untilMs = Math.min(deadlineMs, this.o.nowMs() + COMING_UP_MS);
+    const untilMs = Math.min(deadlineMs, Date.now() + COMING_UP_MS);
     while (!this.owner && !this.stop.signal.aborted) {
       const a = this.authority;
       const coming = a?.platform === this.o.platform || epoch > (a?.epoch ?? 0);
-      const leftMs = untilMs - this.o.nowMs();
+      const leftMs = untilMs - Date.now();
       if (!coming || leftMs <= 0) return;
       await this.roles.next(leftMs);
     }

@@ -86,7 +86,7 @@ export class SnapshotLoad {
   async begin(old: LoadProgress | null): Promise<LoadProgress> {
     const { store, shard } = this.o.state;
     const generation = (old?.generation ?? 0) + 1;
-    const b = await this.o.loadBegin(this.o.nowMs() + CALL_MS);
+    const b = await this.o.loadBegin(Date.now() + CALL_MS);
     await fault('load.p0', this.name);
     if (b.start.at.slot === 0) await this.o.log.replicate(b.start, this.o.signal);
     await writeCheckpoint(store, shard, {
@@ -171,7 +171,7 @@ export class SnapshotLoad {
 
   private async onePage(cursor: Buffer | null, generation: number): Promise<ScanAnswer> {
     const { store, shard } = this.o.state;
-    const page = await this.o.scan(cursor, this.o.nowMs() + CALL_MS);
+    const page = await this.o.scan(cursor, Date.now() + CALL_MS);
     await fault('scan.read', this.name);
     await store.putRows(shard, generation, page.rows, await this.indexRows(page.rows, generation));
     await fault('scan.stored', this.name);

@@ -25,7 +25,6 @@ export interface OwnerOptions {
   readonly log: ShardLog;
   readonly platform: string;
   readonly nowUs: () => number;
-  readonly nowMs: () => number;
   /** Aborts when the process must give the shard up (session lost for long, shutting down). */
   readonly signal: AbortSignal;
   /** Called once when this owner is over, whatever the reason. */
@@ -149,7 +148,7 @@ export class Owner implements WorkClock {
     if (this.moving) return [];
     const batch: Queued[] = [];
     const rest: Queued[] = [];
-    const now = this.o.nowMs();
+    const now = Date.now();
     let bytes = 0;
     for (const q of this.queue) {
       if (q.deadlineMs <= now) {
@@ -267,8 +266,7 @@ export class Owner implements WorkClock {
   allNoted(tx: TxId): void {
     this.o.state.decided.delete(tx);
     this.noted.push(tx);
-    if (this.noted.length >= NOTED_AT_MOST)
-      this.submit({ t: 'noted' }, this.o.nowMs() + NOTED_MS).catch(() => undefined);
+    if (this.noted.length >= NOTED_AT_MOST) this.submit({ t: 'noted' }, Date.now() + NOTED_MS).catch(() => undefined);
   }
 
   /** Fails what has waited beyond its deadline; called now and then. */
@@ -287,7 +285,7 @@ export class Owner implements WorkClock {
           ? keys.some((x) => this.locks.blocksRead(x) !== null)
           : [...prepares.values()].some((p) => p.proposal <= (atUs ?? Infinity)));
       if (!waits) return;
-      const leftMs = deadlineMs - this.o.nowMs();
+      const leftMs = deadlineMs - Date.now();
       if (leftMs <= 0)
         throw new NxnwError(
           'DEADLINE_EXCEEDED',

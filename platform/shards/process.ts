@@ -321,7 +321,7 @@ export class ShardProcess {
   /** Reads need a lease (C12). It is renewed by the session's heartbeat, which tells nobody: looked at every 10 ms. */
   private async leased(deadlineMs: number): Promise<void> {
     while (!this.session.hasLease()) {
-      if (this.nowMs() >= deadlineMs)
+      if (Date.now() >= deadlineMs)
         throw new NxnwError(
           'UNAVAILABLE',
           `process ${this.o.process} has no lease from ZooKeeper; another one may own its shards`,

@@ -169,7 +169,7 @@ export class Replica {
       }
       const from = this.durable;
       if (!from) return;
-      const batch = await unlessAborted(this.o.peer.pull(from, from, this.o.nowMs() + CALL_MS), signal);
+      const batch = await unlessAborted(this.o.peer.pull(from, from, Date.now() + CALL_MS), signal);
       if (batch) await this.receive(batch, signal);
     }
   }

@@ -30,6 +30,7 @@ export interface RouterOptions {
   readonly shardCount: (app: string) => Promise<number>;
   /** Throws FAILED_PRECONDITION while this platform does not take the application's writes through its doors. */
   readonly writable: (app: string) => void;
+  /** Never steps: for versions. Deadlines are points of the wall clock. */
   readonly nowMs: () => number;
   readonly firstAnswer: (shard: ShardId) => void;
   /** Shards that this process owns, for ids without a hop. */
@@ -70,7 +71,7 @@ export class Router implements ShardClient, ShardCalls {
     for (let hops = 0; ;) {
       const route = this.routes.get(name) ?? { side: 'here', epoch: 0 };
       const side = route.side === 'here' ? this.o.here : this.o.peer();
-      if (this.o.nowMs() >= deadlineMs)
+      if (Date.now() >= deadlineMs)
         throw new NxnwError(
           last ? 'UNAVAILABLE' : 'DEADLINE_EXCEEDED',
           `shard ${name} could not be reached before the deadline${last ? `: ${last.message}` : ''}`,
@@ -135,7 +136,7 @@ export class Router implements ShardClient, ShardCalls {
         return await side.call<T>(method, shard, body, deadlineMs);
       } catch (e) {
         // said while the caller still waits: at the deadline it would hear nothing
-        if (!hasCode(e, 'NOT_OWNER') || this.o.nowMs() >= deadlineMs - ANSWER_MS) throw e;
+        if (!hasCode(e, 'NOT_OWNER') || Date.now() >= deadlineMs - ANSWER_MS) throw e;
         side.forget(shard);
         await pauseFor(RETRY_MS * 4, new AbortController().signal);
       }

@@ -198,4 +198,32 @@ describe('a shard log between two platforms', function () {
     const checks = await c2.compareDigests(APP, deadline());
     for (const c of checks) assert.ok(c.equal);
   });
+
+  /** One write in each of two shards. */
+  const putPair = (platform: TestPlatform, n: number) => {
+    const ms = Array.from({ length: 12 }, (_, i) => mutation('upsert', rootKey(APP, 'Pair', `p${i}`), { n }));
+    const [first, other] = ms.map((m) => ({ shard: shardOfKey(APP, m.key, SHARDS), mutations: [m], reads: NO_READS })).filter((w, i, all) => all.findIndex((x) => x.shard.index === w.shard.index) === i); // prettier-ignore
+    assert.ok(first && other);
+    return platform.processes[0]?.router.commit({ app: APP, tx: null, beganUs: 0, shards: [first, other] }, deadline());
+  };
+
+  // as a virtual machine sees it that was moved or suspended: its wall clock is set, its monotonic one goes on
+  for (const [way, offMs, to] of [
+    ['forward', 30_000, 'blue'],
+    ['back', -30_000, 'green'],
+  ] as const)
+    it(`goes on when the wall clock is set ${way} by half a minute`, async () => {
+      const now = Date.now;
+      Date.now = () => now() + offMs;
+      try {
+        for (let i = 0; i < 8; i++) await put(n1, `step${i}`, i, i % 2);
+        for (let n = 0; n < 5; n++) await putPair(n1, n);
+        await moveAll(c2, to);
+        for (let n = 0; n < 5; n++) await putPair(n2, n);
+        for (let i = 0; i < 8; i++) assert.ok(await get(n2, `step${i}`, i % 2), `step${i}`);
+        for (const c of await c2.compareDigests(APP, deadline())) assert.ok(c.equal);
+      } finally {
+        Date.now = now;
+      }
+    });
 });
