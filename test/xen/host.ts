@@ -31,7 +31,7 @@ export async function startHost(machinesMiB: number): Promise<XenLab> {
 }
 
 /** The kernel of the image: pygrub, which would find it in the image, stood still in an emulated control domain. */
-function bootOf({ kernelFiles }: XenLab) {
+export function bootOf({ kernelFiles }: XenLab) {
   return { ...kernelFiles, cmdline: `root=LABEL=${ROOT_LABEL} ro console=hvc0 panic=30` };
 }
 
