@@ -103,7 +103,8 @@ function blocksOf({ moto, sshd, libvirt, image, dir, bumped }: Places): Record<s
     },
     eucalyptus: {
       access,
-      region: 'eucalyptus',
+      // moto knows Amazon's regions only
+      region: 'eu-west-1',
       image: bumped ? MOTO_IMAGES[1] : MOTO_IMAGES[0],
       endpoints: { ec2: moto.url },
     },
