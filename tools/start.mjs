@@ -68,14 +68,10 @@ function installPackages() {
   if (asLocked()) return;
   say('installing packages (npm ci)');
   // No install scripts: the native packages bring prebuilt binaries, and `prepare` is the compile step below.
-  const code = runHere('npm', [
-    'ci',
-    '--ignore-scripts',
-    '--prefer-offline',
-    '--no-audit',
-    '--no-fund',
-    '--loglevel=error',
-  ]);
+  const ci = (...more) =>
+    runHere('npm', ['ci', '--ignore-scripts', ...more, '--no-audit', '--no-fund', '--loglevel=error']);
+  // The lock file names no host, so npm would ask for each package's index; a cache that is too old for it is passed over.
+  const code = ci('--prefer-offline') === 0 ? 0 : ci();
   if (code !== 0) throw new Error(`npm ci ended with ${code}: is the npm registry reachable (npm ping)?`);
 }
 
