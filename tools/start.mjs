@@ -71,7 +71,11 @@ function installPackages() {
   const ci = (...more) =>
     runHere('npm', ['ci', '--ignore-scripts', ...more, '--no-audit', '--no-fund', '--loglevel=error']);
   // The lock file names no host, so npm would ask for each package's index; a cache that is too old for it is passed over.
-  const code = ci('--prefer-offline') === 0 ? 0 : ci();
+  let code = ci('--prefer-offline');
+  if (code !== 0) {
+    say("npm's cache does not do for the lock file: asking the registry");
+    code = ci();
+  }
   if (code !== 0) throw new Error(`npm ci ended with ${code}: is the npm registry reachable (npm ping)?`);
 }
 

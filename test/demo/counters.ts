@@ -9,7 +9,7 @@ import { DIR, NETWORKS, machinesDir } from './places.js';
 import type { Stack } from './places.js';
 
 /**
- * Counters that the clients cannot see, sampled every three seconds: UNAVAILABLE at the datastore's doors, and what HAProxy
+ * Counters that the clients cannot see, sampled every second: UNAVAILABLE at the datastore's doors, and what HAProxy
  * tried again. Each is a sum over both platforms since their start.
  */
 const sample = z.strictObject({ at: z.number(), doorUnavailable: z.number(), haproxyRetries: z.number() });

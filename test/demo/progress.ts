@@ -11,9 +11,7 @@ import { fileSource } from '../oracle/index.js';
 import { DIR, HOME } from './places.js';
 import type { Screen } from './screen.js';
 
-const POLL_MS = 2000;
-const POLL_LOAD_MS = 500;
-const ANSWER_MS = 2000;
+const POLL_MS = 500;
 export const PROGRESS_FILE = join(DIR, 'progress.jsonl');
 
 /** A line of the progress log: how far the load is, and how far N2 is behind. */
@@ -27,23 +25,22 @@ const line = z.looseObject({
 export type ProgressLine = z.infer<typeof line>;
 
 /**
- * Asks the coordinator how far it is, shows it, and writes it down, until the signal aborts: every two seconds, and twice a
- * second during the load, whose lines are counted with. While there is no coordinator yet nothing is shown.
+ * Asks the coordinator twice a second how far it is, shows it, and writes it down, until the signal aborts. While there
+ * is no coordinator yet nothing is shown.
  */
 export async function followProgress(screen: Screen, signal: AbortSignal): Promise<void> {
   const log = new LineLog(PROGRESS_FILE);
   let client: CoordinatorClient | null = null;
   try {
     while (!signal.aborted) {
-      let loads = false;
       try {
         client ??= connect();
-        if (client !== null) loads = show(screen, log, await client.status(ANSWER_MS)) === 'loads';
+        if (client !== null) show(screen, log, await client.status(POLL_MS * 4));
       } catch (e) {
         if (!hasCode(e, 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'NO_ACCESS', 'NO_MIGRATION', 'NO_JOIN', 'NOT_STARTED'))
           throw e;
       }
-      await delay(loads ? POLL_LOAD_MS : POLL_MS, undefined, { signal }).catch(() => undefined);
+      await delay(POLL_MS, undefined, { signal }).catch(() => undefined);
     }
   } finally {
     client?.close();
@@ -56,7 +53,7 @@ function connect(): CoordinatorClient | null {
   return coordinator === null ? null : new CoordinatorClient(coordinator, operator);
 }
 
-function show(screen: Screen, log: LineLog, s: MigrationStatus): 'loads' | 'stands' {
+function show(screen: Screen, log: LineLog, s: MigrationStatus): void {
   const load = s.phases.find((p) => p.phase === 'SnapshotLoad');
   const lags = s.apps.flatMap((a) => a.lagMs ?? []);
   const lagMs = lags.length === 0 ? null : Math.max(...lags);
@@ -65,12 +62,9 @@ function show(screen: Screen, log: LineLog, s: MigrationStatus): 'loads' | 'stan
   const running = s.phases.filter((p) => p.at === 'running' || p.at === 'undoing');
   const words = running.map((p) => (p.detail === '' ? p.phase : `${p.phase} (${p.detail})`)).join(', ');
   const lag = lagMs === null ? '' : `lag ${Math.round(lagMs)} ms`;
-  if (load?.at === 'running') {
+  if (load?.at === 'running')
     screen.bar({ done, total, unit: 'entities', note: [lag, words].filter((t) => t !== '').join('  ') });
-    return 'loads';
-  }
-  screen.passing(`stage ${s.stage.reached ?? 'none'} of ${s.stage.wanted}  ${lag}  ${words}`);
-  return 'stands';
+  else screen.passing(`stage ${s.stage.reached ?? 'none'} of ${s.stage.wanted}  ${lag}  ${words}`);
 }
 
 export interface LoadWindow {

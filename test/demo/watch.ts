@@ -3,9 +3,6 @@ import type { Demo } from './context.js';
 import { COUNTERS_FILE, sampleCounters } from './counters.js';
 import { followProgress } from './progress.js';
 
-/** Seconds between samples of the counters. */
-const SAMPLE_EVERY = 3;
-
 /** While `work` runs: shows each second what the clients see, and ends early if a client process died. */
 export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
   let dead: ((e: unknown) => void) | null = null;
@@ -15,9 +12,8 @@ export async function watchDuring<T>(d: Demo, work: Promise<T>): Promise<T> {
   let before = d.fleet?.stats();
   const counters = new LineLog(COUNTERS_FILE);
   let sampling = Promise.resolve();
-  let ticks = 0;
   const timer = setInterval(() => {
-    if (ticks++ % SAMPLE_EVERY === 0) sampling = sampling.then(() => sampleCounters(counters));
+    sampling = sampling.then(() => sampleCounters(counters));
     const { fleet } = d;
     if (fleet === null) return;
     try {

@@ -8,6 +8,7 @@ import { PlatformStack } from '../support/platform-stack.js';
 import { APP, CABLE, DATA, EDGE, SUBNET, kvm } from './domains.js';
 
 const RUN_MS = 25 * 60_000;
+const LATE_MS = 60_000;
 
 /**
  * A platform of real domains, by the real engine and a private libvirtd; QEMU emulates where there is no KVM. Needs root, 3
@@ -38,6 +39,7 @@ describe('a platform on KVM', function () {
     stack = await PlatformStack.create(RUN_MS);
     tests = new DomainPlatformTests({
       ...{ stack, edge: EDGE, image: host.provide(file, 'nxnw-1.raw'), newer: host.provide(file, 'nxnw-2.raw') },
+      lateMs: LATE_MS,
       cloud: (image) => kvm(host, image, 2),
       virsh: (...args) => host.virsh(...args),
     });

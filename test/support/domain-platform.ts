@@ -3,7 +3,6 @@ import { through, tinyApp, until } from './agents.js';
 import type { PlatformStack } from './platform-stack.js';
 import { SteadyClients } from './steady-clients.js';
 
-const LATE_MS = 3 * 60_000;
 const PORT = 8080;
 const HOST = 'shop.test';
 export const MACHINES = ['data-1', 'app-1', 'app-2', 'edge-1'] as const;
@@ -18,6 +17,8 @@ export interface DomainPlatform {
   /** Files of the host: the image, and a newer one that is planned and not taken. */
   readonly image: string;
   readonly newer: string;
+  /** Longest wait for clients to be served, and for a machine made anew to serve, ms. */
+  readonly lateMs: number;
   /** Block of `nxnw:cloud`, with two app machines. */
   cloud(image: string): Readonly<Record<string, unknown>>;
   virsh(...args: string[]): Promise<string>;
@@ -68,14 +69,14 @@ export class DomainPlatformTests {
 
   /** One of two app machines is destroyed and undefined while clients ask, and made anew. */
   async losesMachine(): Promise<void> {
-    const { stack, edge, virsh } = this.p;
+    const { stack, edge, lateMs, virsh } = this.p;
     const domain = domainOf('app-2');
     const uuid = () => virsh('domuuid', domain);
     const before = await uuid();
     const clients = new SteadyClients(edge, PORT, HOST);
     const began = Date.now();
     try {
-      await until('clients are served', LATE_MS, () => Promise.resolve(clients.answered > 20));
+      await until('clients are served', lateMs, () => Promise.resolve(clients.answered > 20));
       await clients.between(async () => {
         await virsh('destroy', domain);
         await virsh('undefine', domain);
@@ -87,7 +88,7 @@ export class DomainPlatformTests {
       console.log(`      destroyed, refreshed and up again after ${seconds(began)}`);
       assert.notEqual(await uuid(), before);
       const { pid } = await this.ask();
-      await until('both machines serve', LATE_MS, async () => (await this.ask()).pid !== pid);
+      await until('both machines serve', lateMs, async () => (await this.ask()).pid !== pid);
     } finally {
       await clients.end();
     }
