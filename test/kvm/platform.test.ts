@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { ensureTools } from '@nxnw/tools';
 import { ensureImage, imageDir } from '@nxnw/tools/image/build';
-import { DomainPlatformTests, MACHINES, domainOf } from '../support/domain-platform.js';
+import { DomainPlatformTests, MACHINES, addDomainPlatformTests, domainOf } from '../support/domain-platform.js';
 import { LibvirtLab, installLab } from '../support/libvirt-lab.js';
 import { PlatformStack } from '../support/platform-stack.js';
 import { APP, CABLE, DATA, EDGE, SUBNET, kvm } from './domains.js';
@@ -20,8 +20,8 @@ describe('a platform on KVM', function () {
   let stack: PlatformStack | undefined;
   let tests: DomainPlatformTests | undefined;
   const parts = () => {
-    assert.ok(lab && stack && tests, 'the lab stands');
-    return { lab, stack, tests };
+    assert.ok(lab && tests, 'the lab stands');
+    return { lab, tests };
   };
 
   before(async function () {
@@ -55,13 +55,7 @@ describe('a platform on KVM', function () {
     await lab?.destroy();
   });
 
-  it('starts its machines from the image, enrols them, and serves an application', async () => {
-    await parts().tests.starts();
-  });
-
-  it('is quiet while nothing changes', async () => {
-    await parts().stack.quiet();
-  });
+  addDomainPlatformTests(() => parts().tests);
 
   it('lets nobody to ports that are for its own machines', async () => {
     const refused = (host: string, port: number) => parts().lab.opens(host, port).then((is) => !is); // prettier-ignore
@@ -69,14 +63,6 @@ describe('a platform on KVM', function () {
     assert.ok(await refused(APP, 11211), 'memcached');
     assert.ok(await refused(DATA, 22), 'ssh');
     assert.ok(!(await refused(DATA, 7400)), "the operator's way to the agent");
-  });
-
-  it('keeps its data machines when the image is a newer one', async () => {
-    await parts().tests.keepsDataMachines();
-  });
-
-  it('makes a machine anew that was destroyed by force, and its clients see no error', async () => {
-    await parts().tests.losesMachine();
   });
 
   it('goes, and leaves nothing', async () => {

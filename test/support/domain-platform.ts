@@ -26,6 +26,14 @@ export interface DomainPlatform {
 
 const seconds = (sinceMs: number): string => `${String(Math.round((Date.now() - sinceMs) / 1000))} s`;
 
+/** Adds the tests that every such platform passes, but for its end. */
+export function addDomainPlatformTests(tests: () => DomainPlatformTests): void {
+  it('starts its machines from the image, enrols them, and serves an application', () => tests().starts());
+  it('is quiet while nothing changes', () => tests().quiet());
+  it('keeps its data machines when the image is a newer one', () => tests().keepsDataMachines());
+  it('makes a machine anew that was destroyed by force, and its clients see no error', () => tests().losesMachine());
+}
+
 /** The tests of a platform of {@link MACHINES} on domains, one after another: it is made, changed, damaged and removed. */
 export class DomainPlatformTests {
   private readonly bundle = tinyApp();
@@ -53,6 +61,10 @@ export class DomainPlatformTests {
     const seen = await this.ask();
     assert.equal(seen.status, 200);
     assert.equal(seen.env['MEMCACHE_SERVERS']?.split(',').length, 2);
+  }
+
+  quiet(): Promise<void> {
+    return this.p.stack.quiet();
   }
 
   async keepsDataMachines(): Promise<void> {
