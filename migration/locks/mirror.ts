@@ -278,9 +278,10 @@ export class Mirror {
   async stop(): Promise<void> {
     this.stopped = true;
     clearInterval(this.prober);
-    for (const off of this.offs.splice(0)) off();
     this.wakeUp();
+    // Events are heard to the end: what is being done may count the children that wait to be created.
     await this.ended;
+    for (const off of this.offs.splice(0)) off();
     this.conditions.fail(new NxnwError('CLIENT_CLOSED', 'the lock sync has stopped'));
   }
 }

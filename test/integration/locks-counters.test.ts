@@ -4,7 +4,8 @@ import { Counters } from '@nxnw/migration/locks/counters';
 import { Fence } from '@nxnw/migration/locks/fence';
 import { Marks } from '@nxnw/migration/locks/marks';
 import type { ZooKeeper } from '@nxnw/platform/locks/client';
-import { LockPair } from './locks-support.js';
+import type { TestServer } from '../support/servers.js';
+import { LockPair, eventually } from './locks-support.js';
 
 const SHOP = '/apps/shop';
 const DIR = `${SHOP}/dir`;
@@ -13,9 +14,10 @@ describe("the lock sync's sequence numbers", () => {
   const pair = new LockPair('127.34.10.1', '127.34.10.2');
   let a: ZooKeeper;
   let b: ZooKeeper;
+  let n2: TestServer;
 
   before(async () => {
-    ({ a, b } = await pair.open());
+    ({ a, b, n2 } = await pair.open());
   });
   afterEach(() => pair.empty());
   after(() => pair.close());
@@ -54,5 +56,21 @@ describe("the lock sync's sequence numbers", () => {
     assert.deepEqual(await counters.settle(counters.next(10)), []);
     for (const path of [DIR, SHOP]) assert.equal(await pair.next(b, path), await pair.next(a, path), path);
     assert.equal(counters.size, 0);
+  });
+
+  it('are not raised for a child that is created while the sync stops', async () => {
+    await a.createRecursive(SHOP);
+    const draw = () => a.create(`${SHOP}/s-`, null, { mode: 'persistent-sequential' });
+    const { sync } = await pair.start({ scrubNodesPerS: 0 });
+    await sync.caughtUp('acls', 20_000);
+    await n2.kill('SIGSTOP');
+    await draw();
+    await eventually('the child is being copied', () => sync.status().dirty > 0);
+    const stopped = sync.stop();
+    await draw();
+    await n2.kill('SIGCONT');
+    await stopped;
+    await (await pair.start()).sync.caughtUp('acls', 20_000);
+    assert.equal(await pair.next(b, SHOP), await pair.next(a, SHOP));
   });
 });
