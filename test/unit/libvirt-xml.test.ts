@@ -223,6 +223,10 @@ describe('what libvirt says', () => {
       ["error: failed to get domain 'x'", 'LIBVIRT_NOT_FOUND'],
       ["error: Storage volume not found: no storage vol with matching path 'x'", 'LIBVIRT_NOT_FOUND'],
       ["error: operation failed: domain 'x' already exists with uuid 1", 'LIBVIRT_EXISTS'],
+      [
+        "error: Failed to refresh pool images\nerror: internal error: pool 'images' has asynchronous jobs running.",
+        'LIBVIRT_BUSY',
+      ],
       ['error: something else', 'LIBVIRT_FAILED'],
     ];
     for (const [stderr, code] of said) assert.equal(codeOf(stderr), code, stderr);

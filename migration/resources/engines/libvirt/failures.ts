@@ -63,6 +63,11 @@ const KNOWN: readonly Known[] = [
     next: 'libvirt makes that folder with the first network that has names or leases, and the host has had none: make it there by `mkdir -p`',
   },
   {
+    code: 'LIBVIRT_BUSY',
+    words: /has asynchronous jobs running/i,
+    next: 'a disk is being made there: run again when that is done',
+  },
+  {
     code: 'LIBVIRT_NOT_FOUND',
     words:
       /domain not found|failed to get (domain|vol|network|nwfilter)|(no|storage vol(ume)?).*(matching|not found)|filter not found|no nwfilter/i,

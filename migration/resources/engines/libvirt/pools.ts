@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NxnwError, hasCode } from '@nxnw/platform/errors';
 import { at, parseXml, renderXml } from './xml.js';
 import { inTurn, virsh, virshWithFile, type Target } from './virsh.js';
 import { poolXml, type ImageFormat } from './volume-xml.js';
 
 const IMAGES = '/var/lib/libvirt/images';
+/** Copies of an image that were begun before may take so long. */
+const BUSY_MS = 15 * 60_000;
+const AGAIN_MS = 1000;
 
 /** libvirt's own pool is the folder itself; others get a folder in it. */
 const folderOf = (pool: string): string => (pool === 'default' ? IMAGES : posix.join(IMAGES, pool));
@@ -74,12 +78,28 @@ async function lookUp(target: Target, path: string) {
 }
 
 async function lookFurther(target: Target, path: string) {
+  // who was before in the line may have made the pool
+  const known = await lookUp(target, path);
+  if (known !== null) return known;
   const folder = posix.dirname(path);
   const pool = (await poolAt(target, folder)) ?? (await temporaryPool(target, folder));
   if (pool === null) return null;
   // the file may be newer than the pool's list
-  await virsh(target, ['pool-refresh', pool]);
+  await refreshPool(target, pool);
   return lookUp(target, path);
+}
+
+/** Has the host list the pool's files anew, which it refuses while a disk is being made of one of them. */
+async function refreshPool(target: Target, pool: string): Promise<void> {
+  const endMs = Date.now() + BUSY_MS;
+  for (;;)
+    try {
+      await virsh(target, ['pool-refresh', pool]);
+      return;
+    } catch (e) {
+      if (!hasCode(e, 'LIBVIRT_BUSY') || Date.now() > endMs) throw e;
+      await sleep(AGAIN_MS);
+    }
 }
 
 async function poolAt(target: Target, folder: string): Promise<string | null> {
