@@ -42,6 +42,8 @@ describe('a platform on Xen', function () {
 
   afterEach(async function () {
     if (this.currentTest?.isFailed() !== true || lab === undefined) return;
+    // now, and not only at the end of a suite that takes an hour
+    console.log(this.currentTest.err?.message);
     for (const m of MACHINES) console.log(`---- ${m}\n${await lab.console(domainOf(m))}`);
   });
 
