@@ -43,4 +43,4 @@ export interface HostOptions {
 }
 
 /** Of each shard's state in memory, bytes. */
-export const STATE_LIMITS = { maxRecentBytes: 128 << 20, maxPendingBytes: 16 << 20 } as const;
+export const STATE_LIMITS = { maxRecentBytes: 128 << 20, maxPendingBytes: 16 << 20, maxCacheBytes: 32 << 20 } as const;

@@ -278,7 +278,9 @@ export class Replica {
    */
   private async countDigest(state: ShardState): Promise<void> {
     await state.whenApplied(state.end);
-    const { digest, entities, bytes } = await countRows(state, Number.MAX_SAFE_INTEGER, (row) => state.keepRead(row));
+    const kept = state.keepScan();
+    const { digest, entities, bytes } = await countRows(state, Number.MAX_SAFE_INTEGER, kept.seen);
+    kept.done();
     await fault('digest.compare', this.name);
     state.adoptCount(state.end, digest, entities, bytes);
     await state.checkpoint();

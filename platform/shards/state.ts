@@ -27,12 +27,12 @@ export interface StateOptions {
   readonly maxRecentBytes: number;
   /** Bytes of entries not applied yet above which `roomToIngest` waits. */
   readonly maxPendingBytes: number;
+  /** Bytes of stored rows that are kept in memory. */
+  readonly maxCacheBytes: number;
   readonly nowUs: () => number;
 }
 
 const MAX_OUTCOMES = 100_000;
-/** Of rows lately read of the shard. */
-const CACHE_BYTES = 16 << 20;
 
 /**
  * A shard as its log makes it, on whichever side: entries go in in log order (`ingest`), rows are written to the store
@@ -58,7 +58,7 @@ export class ShardState {
   generation = 0;
   checkpointed: Position | null = null;
   readonly tail = new Tail();
-  private readonly cache = new RowCache(CACHE_BYTES);
+  private readonly cache: RowCache;
 
   private readonly marks = new Marks();
   private readonly applier: Applier;
@@ -66,6 +66,7 @@ export class ShardState {
   private readonly changes = new Waiters();
 
   constructor(readonly o: StateOptions) {
+    this.cache = new RowCache(o.maxCacheBytes);
     this.applier = new Applier({
       ...o,
       generation: () => this.generation,
@@ -186,7 +187,7 @@ export class ShardState {
 
   /** The store's rows of keys of which no recent version is held, or what was read of them before. */
   async storedRows(keys: readonly Buffer[]): Promise<(RowImage | null)[]> {
-    const out = keys.map((key) => this.cache.get(key));
+    const out = keys.map((key) => this.inMemory(key));
     const missing = keys.filter((_, i) => out[i] === undefined);
     const { floor } = this.recent;
     const rows = missing.length > 0 ? await this.o.store.getRows(this.o.shard, this.generation, missing) : [];
@@ -198,9 +199,15 @@ export class ShardState {
     return out.map((row) => (row === undefined ? (rows[j++] ?? null) : row));
   }
 
-  /** A row as the store has it, read while nothing was ingested. */
-  keepRead(row: RowImage): void {
-    if (!this.recent.newest(row.key)) this.cache.put(row.key, row);
+  /** The stored row of a key, null where there is none; undefined = the store has to be asked. */
+  private inMemory(key: Buffer): RowImage | null | undefined {
+    const row = this.cache.get(key);
+    return row === undefined && this.cache.whole && !this.recent.newest(key) ? null : row;
+  }
+
+  /** Keeps in memory what a scan of all rows reads, made while nothing is ingested: then it is known what is absent. */
+  keepScan(): ReturnType<RowCache['keepScan']> {
+    return this.cache.keepScan((key) => this.recent.newest(key) !== undefined);
   }
 
   /** Resolves at the next entry, or after `ms`. */
@@ -228,7 +235,8 @@ export class ShardState {
   }
 
   private take(row: LogRow, at: Position, bases?: ReadonlyMap<string, RowImage | null>): void {
-    this.recent.add(row, at, bases?.get(row.key.toString('latin1')));
+    const base = bases?.get(row.key.toString('latin1'));
+    this.recent.add(row, at, base === undefined && this.counted ? this.inMemory(row.key) : base);
     this.cache.forget(row.key);
     if (row.was) {
       this.digest.remove(row.was);
@@ -349,7 +357,8 @@ export class ShardState {
     const m = this.marks.at(to);
     if (!m || m.at.epoch === 0) return null;
     const beforeUs = this.o.nowUs() - this.o.historyMs * 1000;
-    this.recent.prune(this.applied, beforeUs, this.o.maxRecentBytes);
+    for (const row of this.recent.prune(this.applied, beforeUs, this.o.maxRecentBytes))
+      if (this.counted) this.cache.put(row.key, row);
     for (const [tx, o] of this.outcomes) {
       if (o.tsUs >= beforeUs) break;
       if (!this.decided.has(tx)) this.outcomes.delete(tx);

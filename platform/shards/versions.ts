@@ -109,9 +109,11 @@ export class RecentVersions {
 
   /**
    * Forgets versions that are applied (up to `applied`) and older than `beforeUs`, and more while over `maxBytes`.
-   * The newest forgotten version of a key that is still held becomes its base.
+   * The newest forgotten version of a key that is still held becomes its base; those of which nothing is held any more
+   * are answered, as the store has them.
    */
-  prune(applied: Position, beforeUs: number, maxBytes: number): void {
+  prune(applied: Position, beforeUs: number, maxBytes: number): LogRow[] {
+    const gone: LogRow[] = [];
     while (this.head < this.order.length) {
       const h = this.order[this.head];
       if (!h || comparePositions(h.at, applied) > 0) break;
@@ -125,7 +127,10 @@ export class RecentVersions {
       if (!chain) continue;
       chain.held.shift();
       chain.base = h.row;
-      if (chain.held.length === 0) this.chains.delete(k);
+      if (chain.held.length === 0) {
+        this.chains.delete(k);
+        gone.push(h.row);
+      }
       for (const r of RecentVersions.ranges(h.row)) {
         const last = this.lastByRange.get(r);
         if (last && comparePositions(last, this.floor) <= 0) this.lastByRange.delete(r);
@@ -135,5 +140,6 @@ export class RecentVersions {
       this.order.splice(0, this.head);
       this.head = 0;
     }
+    return gone;
   }
 }

@@ -68,6 +68,7 @@ describe('a snapshot load', function () {
         historyMs: 30_000,
         maxRecentBytes: 1 << 20,
         maxPendingBytes: 1 << 20,
+        maxCacheBytes: 1 << 20,
         nowUs: () => 1,
       },
       log,

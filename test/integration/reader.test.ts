@@ -14,9 +14,11 @@ import { seeded } from '../support/random.js';
 
 const SHARD = { app: 'shop', index: 0 };
 const PART = Buffer.from('value');
-const KEYS = 12;
+const KEYS = 60;
 const VALUES = 4;
 const ROUNDS = 60;
+/** Changes that a state remembers. */
+const WINDOW = 30;
 const NOW = Number.MAX_SAFE_INTEGER;
 
 /** One index row: the value, then the entity's name (an entity is `value:name`). */
@@ -60,15 +62,10 @@ describe('a reader of a shard at T', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  const newState = (from: Store = store) =>
+  const newState = (from: Store = store, maxCacheBytes = 1 << 20, nowUs = () => 0) =>
     new ShardState({
-      shard: SHARD,
-      store: from,
-      indexer,
-      historyMs: 1000,
-      maxRecentBytes: 1 << 20,
-      maxPendingBytes: 1 << 20,
-      nowUs: () => 0,
+      ...{ shard: SHARD, store: from, indexer, nowUs },
+      ...{ historyMs: 1, maxRecentBytes: 1 << 20, maxPendingBytes: 1 << 20, maxCacheBytes },
     });
 
   const rowOf = (name: string, us: number, value: string | null): LogRow => ({
@@ -111,29 +108,63 @@ describe('a reader of a shard at T', function () {
     return out;
   }
 
-  for (const seed of [1, 2, 3, 4])
-    it(`sees what was committed at or below T, whatever is applied before and meanwhile (seed ${seed})`, async () => {
+  /** The store, and the names of the rows that it was asked for one by one. */
+  const watched = () => {
+    const asked: string[] = [];
+    const getRows = (...args: Parameters<Store['getRows']>) => {
+      asked.push(...args[2].map(String));
+      return store.getRows(...args);
+    };
+    return { asked, store: Object.create(store, { getRows: { value: getRows } }) as Store };
+  };
+
+  /** Scans the store's rows into the state's memory. */
+  const keepAll = async (state: ShardState): Promise<number> => {
+    const kept = state.keepScan();
+    const { entities } = await countRows(state, NOW, kept.seen);
+    kept.done();
+    return entities;
+  };
+
+  for (const [seed, memory, maxCacheBytes] of [
+    [1, 'what it has read', 1 << 20],
+    [2, 'what it has read', 1 << 20],
+    [3, 'all rows', 1 << 20],
+    [4, 'all rows', 1 << 20],
+    [5, 'all rows, for which there is no room', 6000],
+    [6, 'all rows, for which there is no room', 6000],
+  ] as const)
+    it(`sees what was committed at or below T, whatever is applied meanwhile; in memory: ${memory} (seed ${seed})`, async () => {
       const rnd = seeded(seed);
       const pick = (n: number) => Math.floor(rnd() * n);
-      const state = newState();
       const naive = new Naive();
       let us = 0;
-      const commit = (): void => {
+      const commit = (to: ShardState): void => {
         us++;
         const rows = Array.from({ length: 1 + pick(3) }, () => `k${pick(KEYS)}`);
         const list = [...new Set(rows)].map((name) => rowOf(name, us, rnd() < 0.3 ? null : `v${pick(VALUES)}`));
         for (const r of list) naive.add(us, r.key.toString(), r.entity?.toString().split(':')[0] ?? null);
-        ingest(state, us, list);
+        ingest(to, us, list);
       };
-      ingest(state, 0, []);
+      const before = newState();
+      for (let n = 0; n < KEYS; n++) commit(before);
+      await before.whenApplied(before.end);
+      await before.close();
+
+      const from = watched();
+      const state = newState(from.store, maxCacheBytes, () => us + 1000 - WINDOW);
+      state.recent.floorUs = us;
+      ingest(state, ++us, []);
+      if (memory !== 'what it has read') assert.equal(await keepAll(state), naive.at(us).size);
       for (let round = 0; round < ROUNDS; round++) {
-        for (let n = pick(4); n >= 0; n--) commit();
+        for (let n = pick(4); n >= 0; n--) commit(state);
         // a part of the log is in the store
         if (rnd() < 0.5) await state.whenApplied({ epoch: 1, slot: Math.max(0, us - pick(6)) });
         const reader = new StateReader(state, Math.max(state.recent.floorUs, us - (rnd() < 0.5 ? 0 : pick(4))));
         const slow = async (): Promise<void> => {
-          if (rnd() < 0.2) commit();
-          if (rnd() < 0.2) await state.whenApplied(state.end);
+          if (rnd() < 0.05) commit(state);
+          if (rnd() < 0.05) await state.whenApplied(state.end);
+          if (rnd() < 0.02) await state.checkpoint();
         };
         const order = rnd() < 0.5 ? 'asc' : 'desc';
         const sign = order === 'asc' ? 1 : -1;
@@ -148,8 +179,9 @@ describe('a reader of a shard at T', function () {
           sortedBy(expected, ([name]) => name),
           `keys, ${about}`,
         );
-        if (rnd() < 0.1) await state.checkpoint();
       }
+      assert.ok(state.recent.floorUs > ROUNDS, 'history was forgotten');
+      assert.equal(from.asked.length > 0, memory !== 'all rows', from.asked.join(' '));
       await state.close();
     });
 
@@ -157,25 +189,17 @@ describe('a reader of a shard at T', function () {
     const first = newState();
     ingest(first, 1, [rowOf('a', 1, '1'), rowOf('b', 1, '1')]);
     await first.whenApplied(first.end);
-    const asked: string[] = [];
-    const counting: Store = Object.create(store, {
-      getRows: {
-        value: (...args: Parameters<Store['getRows']>) => {
-          asked.push(...args[2].map(String));
-          return store.getRows(...args);
-        },
-      },
-    }) as Store;
+    const { asked, store: counting } = watched();
     const copy = newState(counting);
-    assert.equal((await countRows(copy, NOW, (row) => copy.keepRead(row))).entities, 2);
+    assert.equal(await keepAll(copy), 2);
     const values = async (...names: string[]): Promise<(string | undefined)[]> =>
       (await new StateReader(copy, NOW).get(names.map((n) => Buffer.from(n)))).map((row) => row?.entity?.toString());
     assert.deepEqual([await values('a', 'b'), asked], [['1:a', '1:b'], []]);
     ingest(copy, 2, [rowOf('a', 2, '2')]);
-    copy.keepRead(rowOf('a', 1, '1'));
+    copy.keepScan().seen(rowOf('a', 1, '1'));
     assert.deepEqual(await values('a', 'b', 'c'), ['2:a', '1:b', undefined]);
     await Promise.all([first, copy].map((state) => state.whenApplied(state.end)));
-    assert.deepEqual(asked.includes('b'), false);
+    assert.deepEqual(asked, []);
     await Promise.all([first, copy].map((state) => state.close()));
   });
 });

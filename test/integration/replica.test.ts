@@ -46,7 +46,7 @@ describe('the copy of a shard', function () {
     };
     return new Replica(
       {
-        state: { shard: SHARD, store, indexer: () => [], historyMs: 60_000, maxRecentBytes: 1 << 20, maxPendingBytes: 1 << 20, nowUs: () => 1 },
+        state: { shard: SHARD, store, indexer: () => [], historyMs: 60_000, maxRecentBytes: 1 << 20, maxPendingBytes: 1 << 20, maxCacheBytes: 1 << 20, nowUs: () => 1 },
         log, platform: 'blue', signal, shards: 1,
         peer: { loadBegin: silent('loadBegin'), scan: silent('scan'), pull: silent('pull') },
         intent: () => INTENT, slot: (run) => run(), nowMs: () => 0, tell: failed,

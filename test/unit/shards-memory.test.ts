@@ -73,6 +73,44 @@ describe('the rows lately read', () => {
   });
 });
 
+describe('all rows of a store in memory', () => {
+  const row = (name: string): RowImage => ({
+    ...{ key: Buffer.from(name), version: 1, createdUs: 1, updatedUs: 1, entity: Buffer.alloc(100) },
+  });
+  const scanned = (maxBytes: number, ...names: string[]): RowCache => {
+    const c = new RowCache(maxBytes);
+    const scan = c.keepScan((key) => key.toString() === 'elsewhere');
+    for (const name of names) scan.seen(row(name));
+    assert.equal(c.whole, false);
+    scan.done();
+    return c;
+  };
+
+  it('is whole when there was room for all, whatever is written later', () => {
+    const c = scanned(10_000, 'a', 'elsewhere', 'b');
+    assert.equal(c.whole, true);
+    assert.equal(c.get(Buffer.from('elsewhere')), undefined);
+    c.forget(Buffer.from('a'));
+    assert.equal(c.whole, true);
+  });
+
+  it('is not whole where something was given up, in the scan or after it', () => {
+    assert.equal(scanned(600, 'a', 'b').whole, false);
+    const c = scanned(700, 'a', 'b');
+    assert.equal(c.whole, true);
+    c.put(Buffer.from('c'), row('c'));
+    assert.equal(c.whole, false);
+  });
+
+  it('keeps no more of a page than the row', () => {
+    const page = Buffer.alloc(1000, 'x');
+    const c = new RowCache(10_000);
+    c.put(Buffer.from('a'), { ...row('a'), entity: page.subarray(0, 3) });
+    page.fill('y');
+    assert.equal(c.get(Buffer.from('a'))?.entity?.toString(), 'xxx');
+  });
+});
+
 describe('rows and index rows of log entries', () => {
   const indexer = (entity: Buffer): IndexKey[] =>
     entity
