@@ -30,7 +30,6 @@ const POLL_MS = 100;
 const DNS_POLL_MS = 500;
 const RELEASED_PAUSE_MS = 200;
 const HOLD_TRIES = 3;
-const HOLD_POLL_MS = 10;
 /** A hold that is over at once: what was held goes where it went before, wherever that was. */
 const LET_GO_MS = 1;
 
@@ -151,13 +150,17 @@ interface EdgeHold {
 async function whileHeld(c: ActContext, app: string, left: Side, turn: () => Promise<void>): Promise<EdgeHold> {
   const { edge } = c.engines;
   const budgetMs = Math.min(c.state.options.switch.stallBudgetMs, MAX_HOLD_MS);
+  // on the way back N1's edge first: what it has passed on, N2's edge does not hold
   const sides: readonly Side[] = left === 'source' ? ['source'] : ['source', 'target'];
+  const hold = async (): Promise<boolean> => {
+    for (const side of sides) if (!(await edge.hold(side, app, budgetMs))) return false;
+    return true;
+  };
   let heldMs = 0;
   for (let tries = 1; tries <= HOLD_TRIES; tries++) {
     const beganMs = c.now();
     const endMs = beganMs + budgetMs;
-    await Promise.all(sides.map((side) => edge.hold(side, app, budgetMs)));
-    const ready = (await idleBy(c, left, app, endMs)) && (await caughtUpBy(c, app, endMs));
+    const ready = (await hold()) && (await caughtUpBy(c, app, endMs));
     if (ready) await turn();
     else await Promise.all(sides.map((side) => edge.hold(side, app, LET_GO_MS)));
     heldMs += c.now() - beganMs;
@@ -166,14 +169,6 @@ async function whileHeld(c: ActContext, app: string, left: Side, turn: () => Pro
   }
   await turn();
   return { heldMs, tries: HOLD_TRIES, whole: false };
-}
-
-async function idleBy(c: ActContext, side: Side, app: string, endMs: number): Promise<boolean> {
-  while (c.now() < endMs) {
-    if ((await c.engines.edge.traffic(side, app)).localSessions === 0) return true;
-    await sleep(HOLD_POLL_MS, undefined, { signal: c.signal });
-  }
-  return false;
 }
 
 async function caughtUpBy(c: ActContext, app: string, endMs: number): Promise<boolean> {

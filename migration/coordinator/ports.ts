@@ -87,8 +87,11 @@ export interface EdgePort {
   introduce(): Promise<void>;
   /** In force when it answers. */
   setRoute(side: Side, app: string, to: 'local' | 'peer'): Promise<void>;
-  /** Holds the application's new requests at the side's edge until `setRoute`, or for `ms`; then as before. */
-  hold(side: Side, app: string, ms: number): Promise<void>;
+  /**
+   * Holds the application's new requests at the side's edge until `setRoute`, or for `ms`; then as before. Answers true
+   * once no request is under way through that edge, false when the hold was over before.
+   */
+  hold(side: Side, app: string, ms: number): Promise<boolean>;
   traffic(side: Side, app: string): Promise<EdgeTraffic>;
   /** Whether N2's edge holds a certificate where N1's has one. */
   certificate(): Promise<Finding>;

@@ -97,6 +97,9 @@ export interface EdgeAppCounters {
   readonly peersUp: number;
 }
 
+/** No request of the application is under way through the edge. */
+export const isIdle = (a: EdgeAppCounters): boolean => a.localSessions + a.peerSessions === 0;
+
 export interface EdgeCounters {
   /** Open client connections. */
   readonly connections: number;
@@ -232,10 +235,11 @@ export class AgentClient {
 
   /**
    * Holds an application's requests at an edge until `setRoute`, or for `holdMs`, after which they go where they went
-   * before. Requests that came through the other platform's edge are not held.
+   * before. Requests that came through the other platform's edge are not held. Answers once no request of the
+   * application is under way through the edge, or when the hold is over.
    */
   holdRequests(role: string, app: string, holdMs: number): Promise<EdgeCounters> {
-    return this.call('holdRequests', { role, app, holdMs });
+    return this.call('holdRequests', { role, app, holdMs }, holdMs + CALL_MS);
   }
 
   /**

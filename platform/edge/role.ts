@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { NxnwError, asError, hasCode } from '../errors.js';
 import type { DrainAnswer, EdgeCounters, RouteTarget } from '../agent/api.js';
+import { isIdle } from '../agent/api.js';
 import { canonicalJson, readIfThere, writeAtomic } from '../agent/files.js';
 import { findProgram } from '../agent/home.js';
 import type { MachineContext, RolePlan } from '../agent/plan.js';
@@ -26,6 +28,7 @@ import { EdgeRuntime } from './runtime.js';
 const CONFIG = 'haproxy.cfg';
 /** Longer than a machine takes to have its roles changed. */
 const DRAIN_LEASE_MS = 5 * 60_000;
+const IDLE_POLL_MS = 5;
 
 const directory = (machineDir: string, role: string): string => join(machineDir, 'roles', role);
 
@@ -183,16 +186,26 @@ export function setRoute(machineDir: string, spec: EdgeSpec, app: string, to: Ro
 
 /**
  * Holds an application's requests that come from now on, those passed on by the other edge excepted, until `setRoute`,
- * or for `holdMs`: then they go where they went before. Not kept over a reload or restart. EDGE_DOWN.
+ * or for `holdMs`: then they go where they went before. Answers once no request of the application is
+ * under way here or to the peer, or when the hold is over. Not kept over a reload or restart. EDGE_DOWN.
  */
-export function holdRequests(machineDir: string, spec: EdgeSpec, app: string, holdMs: number): Promise<EdgeCounters> {
+export async function holdRequests(
+  machineDir: string,
+  spec: EdgeSpec,
+  app: string,
+  holdMs: number,
+): Promise<EdgeCounters> {
   const dir = directory(machineDir, spec.id);
   const runtime = new EdgeRuntime(dir);
-  return inTurn(dir, async () => {
-    refuseUnknown(spec, app);
-    await runtime.hold(app, holdMs);
-    return runtime.counters(spec);
-  });
+  refuseUnknown(spec, app);
+  const endMs = performance.now() + holdMs;
+  await inTurn(dir, () => runtime.hold(app, holdMs));
+  for (;;) {
+    const counters = await runtime.counters(spec);
+    const underWay = counters.apps.find((a) => a.app === app);
+    if (underWay === undefined || isIdle(underWay) || performance.now() >= endMs) return counters;
+    await delay(IDLE_POLL_MS);
+  }
 }
 
 function refuseUnknown(spec: EdgeSpec, app: string): void {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { isIdle } from '@nxnw/platform/agent/api';
 import type { AgentClient } from '@nxnw/platform/agent/api';
 import { packBundle } from '@nxnw/platform/apps/bundle';
 import { hasCode } from '@nxnw/platform/errors';
@@ -133,5 +134,31 @@ describe('two platforms side by side', function () {
     assert.equal((await through(A, 8080, 'shop.test')).env['HOST'], B);
     await agent.setRoute('edge', 'shop', 'local');
     await agent.setPeer('edge', []);
+  });
+
+  it('say of a hold that nothing is under way any more, or that it was over before', async () => {
+    const counters = async () => (await agent.edgeCounters('edge')).apps[0];
+    const underWay = async (): Promise<{ readonly end: () => Promise<void> }> => {
+      const answer = through(A, 8080, 'shop.test', '/wait', 20_000);
+      await until('a request under way', 5000, async () => (await counters())?.localSessions === 1);
+      const end = async (): Promise<void> => {
+        for (const port of [8101, 8102]) await through(A, port, 'shop.test', '/go');
+        assert.equal((await answer).status, 200);
+      };
+      return { end };
+    };
+    const first = await underWay();
+    let over = false;
+    const hold = agent.holdRequests('edge', 'shop', 10_000).finally(() => (over = true));
+    // what the agent is asked next it answers next, and the hold it has not answered yet
+    assert.equal((await counters())?.localSessions, 1);
+    assert.equal(over, false);
+    await first.end();
+    assert.equal(isIdle((await hold).apps[0] ?? assert.fail()), true);
+    await agent.setRoute('edge', 'shop', 'local');
+
+    const second = await underWay();
+    assert.equal(isIdle((await agent.holdRequests('edge', 'shop', 200)).apps[0] ?? assert.fail()), false);
+    await second.end();
   });
 });

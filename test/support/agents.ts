@@ -58,8 +58,8 @@ export class TestPlatform {
   }
 }
 
-/** A folder with a tiny application: it answers its environment as JSON, and at SIGTERM says that it is
- * ending for as long as an edge needs to see it, and then finishes what is under way. */
+/** A folder with a tiny application: it answers its environment as JSON, to `/wait` once it is asked for `/go`, and at
+ * SIGTERM says that it is ending for as long as an edge needs to see it, and then finishes what is under way. */
 export function tinyApp(version = '1'): string {
   const dir = mkdtempSync(join(tmpdir(), 'nxnw-app-'));
   process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
@@ -68,10 +68,14 @@ export function tinyApp(version = '1'): string {
     join(dir, 'server.js'),
     `const { createServer } = require('node:http');
 let ending = false;
+const waiting = [];
 const server = createServer((q, r) => {
   if (ending && q.url === '/healthz') r.statusCode = 503;
   r.setHeader('content-type', 'application/json');
-  r.end(JSON.stringify({ pid: process.pid, url: q.url, env: process.env }));
+  const answer = () => r.end(JSON.stringify({ pid: process.pid, url: q.url, env: process.env }));
+  if (q.url === '/wait') return waiting.push(answer);
+  if (q.url === '/go') for (const go of waiting.splice(0)) go();
+  answer();
 });
 server.listen(Number(process.env.PORT), process.env.HOST);
 process.on('SIGTERM', () => {

@@ -1,4 +1,5 @@
-import type { AgentClient, EdgeAppCounters } from '@nxnw/platform/agent/api';
+import { isIdle } from '@nxnw/platform/agent/api';
+import type { AgentClient, EdgeAppCounters, EdgeCounters } from '@nxnw/platform/agent/api';
 import { NxnwError } from '@nxnw/platform/errors';
 import type { Finding, Side } from '../api.js';
 import type { EdgePort, EdgeTraffic } from '../ports.js';
@@ -46,18 +47,14 @@ export class Edges implements EdgePort {
     await Promise.all(this.each(side, (agent, role) => agent.setRoute(role, app, to)));
   }
 
-  async hold(side: Side, app: string, ms: number): Promise<void> {
-    await Promise.all(this.each(side, (agent, role) => agent.holdRequests(role, app, ms)));
+  async hold(side: Side, app: string, ms: number): Promise<boolean> {
+    const all = await Promise.all(this.each(side, (agent, role) => agent.holdRequests(role, app, ms)));
+    return all.every((c) => isIdle(this.countersOf(c, side, app)));
   }
 
   async traffic(side: Side, app: string): Promise<EdgeTraffic> {
     const all = await Promise.all(this.each(side, (agent, role) => agent.edgeCounters(role)));
-    const apps = all.map((c): EdgeAppCounters => {
-      const found = c.apps.find((a) => a.app === app);
-      if (found === undefined)
-        throw new NxnwError('NOT_FOUND', `the ${side}'s edge has no application ${app}`, { app });
-      return found;
-    });
+    const apps = all.map((c) => this.countersOf(c, side, app));
     const sum = (f: (a: EdgeAppCounters) => number): number => apps.reduce((n, a) => n + f(a), 0);
     return {
       localSessions: sum((a) => a.localSessions),
@@ -84,6 +81,12 @@ export class Edges implements EdgePort {
         : "N1's edge speaks TLS and N2's edge has no certificate",
       next: ok ? '' : 'set nxnw:edge.certificate on this stack and run `nxnw up`',
     });
+  }
+
+  private countersOf(edge: EdgeCounters, side: Side, app: string): EdgeAppCounters {
+    const found = edge.apps.find((a) => a.app === app);
+    if (found === undefined) throw new NxnwError('NOT_FOUND', `the ${side}'s edge has no application ${app}`, { app });
+    return found;
   }
 
   private each<T>(side: Side, f: (agent: AgentClient, role: string) => Promise<T>): Promise<T>[] {
