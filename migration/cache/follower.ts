@@ -11,15 +11,18 @@ export interface FollowerOptions {
   readonly source: CacheServer;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
-  /** How often a marker is sent. */
+  /** How often a marker is sent while nothing else is heard. */
   readonly markerEveryMs: number;
-  /** Told each time a marker is due. */
+  /** Told as often, whether a marker is sent or not. */
   onBeat(): void;
   /** An application's command on a key, by another connection than ours. */
   onKey(key: CacheKey, type: 'stored' | 'fetched'): void;
   /** Lines are missing, so keys may have changed unheard. */
   onLost(reason: string): void;
 }
+
+/** While applications are heard, one beat in so many sends a marker. */
+const BUSY_BEATS = 4;
 
 interface Marker {
   readonly n: number;
@@ -34,7 +37,8 @@ interface Marker {
  * the number by which the server knows that connection, so that our own reads are told apart; (b) measures the lag;
  * (c) keeps memcached's logger thread awake: left idle it sleeps for up to a second, and the first burst after that
  * overflows the worker threads' 64 KiB buffers (526 commands are enough), silently; (d) shows lost lines early: markers
- * come in order, so a missing one is a gap; (e) makes the fence.
+ * come in order, so a missing one is a gap; (e) makes the fence. Lines of applications do (c) too, so while some come
+ * there are fewer markers: each is two ways through the join port.
  */
 export class Follower {
   private readonly prefix = `${MARKER_PREFIX}${randomBytes(8).toString('hex')}:`;
@@ -44,6 +48,9 @@ export class Follower {
   private following = false;
   private heardAt = 0;
   private lastDelayMs = 0;
+  private beats = 0;
+  private othersAtBeat = 0;
+  private others = 0;
   lines = 0;
   lostLines = 0;
   connects = 0;
@@ -54,7 +61,8 @@ export class Follower {
   async run(): Promise<void> {
     const { signal, markerEveryMs, timeoutMs, onBeat } = this.options;
     const beat = setInterval(() => {
-      this.beat();
+      if (++this.beats % BUSY_BEATS === 0 || this.others === this.othersAtBeat) this.beat();
+      this.othersAtBeat = this.others;
       onBeat();
     }, markerEveryMs);
     try {
@@ -116,6 +124,7 @@ export class Follower {
       if (entry.key.startsWith(this.prefix)) this.marked(Number(entry.key.slice(this.prefix.length)), entry.cfd);
       return;
     }
+    this.others += 1;
     if (entry.cfd !== this.ownCfd) this.options.onKey(entry.key, entry.type);
   }
 

@@ -47,7 +47,7 @@ export interface CacheEvent {
 }
 
 const PASS_RETRY_MS = 500;
-/** While copying, the keys heard of are looked at with each fourth marker: in one write, and each once. */
+/** While copying, the keys heard of are looked at with each fourth beat: in one write, and each once. */
 const PUMP_BEATS = 4;
 
 /** One direction of one pair of memcached processes. What it does when is decided in state.ts. */

@@ -6,6 +6,7 @@ import { LiveTree } from '../locks/live-tree.js';
 import { ShardClaims } from '../locks/shard-claims.js';
 import type { ZooKeeper } from '../locks/client.js';
 import type { Store } from '../stores/port.js';
+import { addCalls } from '../wire/calls.js';
 import type { RpcServer, TlsMaterial } from '../wire/rpc.js';
 import { TunnelClient, TunnelServer } from '../wire/tunnel.js';
 import type { MigrationIntent } from './control.js';
@@ -168,6 +169,7 @@ export class ShardProcess {
     server.add('shards', {
       unary: Object.fromEntries(SHARD_METHODS.map((m) => [m, (body: unknown) => this.dispatch(m, body)])),
     });
+    addCalls(server, (path, body) => this.answerMember(path, body));
     addControlService(server, this);
     this.tunnels.addTo(server);
   }
@@ -176,8 +178,10 @@ export class ShardProcess {
   readonly extra = new Map<string, (body: unknown) => Promise<unknown>>();
 
   private answerPeer(path: string, body: unknown): Promise<unknown> {
-    const extra = this.extra.get(path);
-    if (extra) return extra(body);
+    return this.extra.get(path)?.(body) ?? this.answerMember(path, body);
+  }
+
+  private answerMember(path: string, body: unknown): Promise<unknown> {
     if (path.startsWith('shards.')) return this.dispatch(path.slice('shards.'.length), body);
     return Promise.reject(new NxnwError('UNIMPLEMENTED', `no method ${path}`));
   }

@@ -98,8 +98,7 @@ export class StateReader implements ShardReader {
 
   /** Index rows that are not in the store yet; whether an entity had the value at T its reader finds out. */
   private newIndexRows(part: Buffer): IndexKey[] {
-    const { indexer } = this.state.o;
-    this.unappliedIndex ??= this.newRows().flatMap((row) => (row.entity ? indexer(row.entity) : []));
+    this.unappliedIndex ??= this.newRows().flatMap((row) => (row.entity ? this.state.indexKeys.of(row.entity) : []));
     return this.unappliedIndex.filter((i) => i.part.equals(part));
   }
 

@@ -1,5 +1,6 @@
 import { NxnwError, hasCode } from '../errors.js';
 import { within } from '../waiting.js';
+import { CallStream } from '../wire/calls.js';
 import type { TlsMaterial } from '../wire/rpc.js';
 import { RpcClient } from '../wire/rpc.js';
 import type { ConfirmAnswer, FollowBatch, LoadBegin, ScanAnswer } from './api.js';
@@ -11,9 +12,13 @@ import type { Side } from './router.js';
 import type { Position, ShardId } from './types.js';
 import { shardName } from './types.js';
 
+/** Asked for each request of an application, with small requests and answers. The others go by calls of their own. */
+const OFTEN = new Set(['lookup', 'query', 'commit', 'prepare', 'decide', 'note', 'txStatus', 'ids', 'reserve']);
+
 /** Connections by endpoint, made once. */
 export class Connections {
   private readonly clients = new Map<string, RpcClient>();
+  private readonly streams = new Map<string, CallStream>();
 
   constructor(private readonly tls: TlsMaterial) {}
 
@@ -23,8 +28,17 @@ export class Connections {
     return c;
   }
 
+  /** Many calls on one stream. */
+  streamTo(endpoint: string): CallStream {
+    let s = this.streams.get(endpoint);
+    if (!s) this.streams.set(endpoint, (s = new CallStream(this.to(endpoint))));
+    return s;
+  }
+
   close(): void {
+    for (const s of this.streams.values()) s.close();
     for (const c of this.clients.values()) c.close();
+    this.streams.clear();
     this.clients.clear();
   }
 }
@@ -49,7 +63,10 @@ export function hereSide(o: HereOptions): Side {
       if (local) return (await local) as T;
       const endpoint = o.holder(shard);
       if (!endpoint) throw new NxnwError('NOT_OWNER', `no process holds shard ${shardName(shard)} at the moment`);
-      return o.connections.to(endpoint).call<T>(`shards.${method}`, body, { deadlineMs });
+      const path = `shards.${method}`;
+      return OFTEN.has(method)
+        ? o.connections.streamTo(endpoint).call<T>(path, body, deadlineMs)
+        : o.connections.to(endpoint).call<T>(path, body, { deadlineMs });
     },
   };
 }

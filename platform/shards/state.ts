@@ -9,6 +9,7 @@ import type { DecidedTx, LogRow, PlacedEntry, PreparedTx } from './entry.js';
 import { Digest, ZERO_HASH, rowBytes, rowDigest } from './entry.js';
 import type { Indexer, Position, RowImage, ShardId, TxId } from './types.js';
 import { comparePositions, shardName, showPosition } from './types.js';
+import { IndexMemo } from './index-memo.js';
 import { Marks } from './marks.js';
 import { committedAnswers, committedRows } from './outcome.js';
 import type { Outcome } from './outcome.js';
@@ -60,6 +61,7 @@ export class ShardState {
   readonly tail = new Tail();
   private readonly cache: RowCache;
 
+  readonly indexKeys: IndexMemo;
   private readonly marks = new Marks();
   private readonly applier: Applier;
   private readonly spans = new Spans();
@@ -67,8 +69,10 @@ export class ShardState {
 
   constructor(readonly o: StateOptions) {
     this.cache = new RowCache(o.maxCacheBytes);
+    this.indexKeys = new IndexMemo(o.indexer);
     this.applier = new Applier({
       ...o,
+      indexer: (entity) => this.indexKeys.take(entity),
       generation: () => this.generation,
       rowsOf: (batch) => this.takeRows(batch),
       known: (key) => (this.counted ? this.recent.applied(key, this.applied) : undefined),
@@ -271,11 +275,8 @@ export class ShardState {
 
   private remember(tx: TxId, o: Outcome): void {
     this.outcomes.set(tx, o);
-    if (this.outcomes.size > MAX_OUTCOMES)
-      for (const k of this.outcomes.keys()) {
-        this.outcomes.delete(k);
-        break;
-      }
+    const oldest = this.outcomes.size > MAX_OUTCOMES ? this.outcomes.keys().next().value : undefined;
+    if (oldest !== undefined) this.outcomes.delete(oldest);
   }
 
   private mark(): void {

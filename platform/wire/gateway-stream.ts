@@ -42,7 +42,7 @@ export const N2_SETTINGS = { ...SETTINGS, initialWindowSize: N2_STREAM_BYTES };
  * comes then is gathered for a moment, because each piece costs both ends of the join port a read and a write.
  */
 const UNASKED = 32;
-const GATHER_MS = 10;
+const GATHER_MS = 25;
 const GATHER_BYTES = 4096;
 
 export const CONNECT_MS = 3000;

@@ -120,6 +120,12 @@ function deadlineOf(call: { getDeadline(): Date | number }): number {
 
 export class RpcServer {
   private readonly server = new Server(CHANNEL);
+  private readonly closes = new AbortController();
+
+  /** Aborts when the server is to close: a stream without an end of its own ends then. */
+  get closing(): AbortSignal {
+    return this.closes.signal;
+  }
 
   /** Adds a service; `name` is the first part of its methods. */
   add(name: string, service: RpcService): void {
@@ -178,8 +184,13 @@ export class RpcServer {
 
   /** Lets running calls end, at most `graceMs`, then closes. */
   async close(graceMs = 1000): Promise<void> {
+    this.closes.abort();
     await new Promise<void>((ok) => {
-      const t = setTimeout(() => this.server.forceShutdown(), graceMs);
+      const t = setTimeout(() => {
+        this.server.forceShutdown();
+        // a session that was asked to close before is half closed now, and ends with the peer's end or this process
+        ok();
+      }, graceMs);
       this.server.tryShutdown(() => {
         clearTimeout(t);
         ok();

@@ -1,4 +1,6 @@
-import { NxnwError, asError, hasCode } from '../errors.js';
+import { NxnwError, asError } from '../errors.js';
+import { Calls, reply } from './calls.js';
+import type { Ask, Reply } from './calls.js';
 import type { RpcServer, TlsMaterial } from './rpc.js';
 import { RpcClient } from './rpc.js';
 
@@ -6,89 +8,15 @@ import { RpcClient } from './rpc.js';
  * Calls against the direction of a connection: between two platforms only one side connects (one port, one direction),
  * and both ask. The connecting process opens a stream; requests come back on it, answers go out.
  */
-interface Ask {
-  readonly id: number;
-  readonly path: string;
-  readonly body: unknown;
-  readonly deadlineMs: number;
-}
-
-type FromConnector =
-  | { readonly hello: { readonly platform: string; readonly endpoint: string } }
-  | { readonly id: number; readonly answer: unknown }
-  | { readonly id: number; readonly error: { readonly code: string; readonly message: string; readonly fields: Record<string, unknown> } }; // prettier-ignore
-
-interface Waiting {
-  readonly ok: (v: unknown) => void;
-  readonly fail: (e: Error) => void;
-  readonly timer: NodeJS.Timeout;
-}
-
-const MAX_WAITING = 10_000;
+type FromConnector = { readonly hello: { readonly platform: string; readonly endpoint: string } } | Reply;
 
 /** One connected process of the other platform. */
-class Tunnel {
-  private readonly queue: Ask[] = [];
-  private readonly waiting = new Map<number, Waiting>();
-  private wake: (() => void) | null = null;
-  private next = 1;
-  private closed: Error | null = null;
-
+class Tunnel extends Calls {
   constructor(
     readonly platform: string,
-    readonly endpoint: string,
-  ) {}
-
-  call(path: string, body: unknown, deadlineMs: number): Promise<unknown> {
-    if (this.closed) return Promise.reject(this.closed);
-    if (this.waiting.size >= MAX_WAITING)
-      return Promise.reject(
-        new NxnwError(
-          'RESOURCE_EXHAUSTED',
-          `${this.waiting.size} calls to ${this.endpoint} wait for an answer; nothing was sent`,
-        ),
-      );
-    const id = this.next++;
-    return new Promise((ok, fail) => {
-      const late = () => {
-        this.waiting.delete(id);
-        fail(new NxnwError('DEADLINE_EXCEEDED', `${this.endpoint}: no answer to ${path} within the deadline`));
-      };
-      this.waiting.set(id, { ok, fail, timer: setTimeout(late, Math.max(0, deadlineMs - Date.now())) });
-      this.queue.push({ id, path, body, deadlineMs });
-      this.wake?.();
-    });
-  }
-
-  async *asks(signal: AbortSignal): AsyncIterable<Ask> {
-    const go = () => this.wake?.();
-    signal.addEventListener('abort', go);
-    while (!signal.aborted && !this.closed) {
-      const ask = this.queue.shift();
-      if (ask) yield ask;
-      else await new Promise<void>((ok) => (this.wake = ok));
-    }
-    signal.removeEventListener('abort', go);
-  }
-
-  settle(m: FromConnector): void {
-    if ('hello' in m) return;
-    const w = this.waiting.get(m.id);
-    if (!w) return;
-    this.waiting.delete(m.id);
-    clearTimeout(w.timer);
-    if ('answer' in m) w.ok(m.answer);
-    else w.fail(new NxnwError(m.error.code, m.error.message, m.error.fields));
-  }
-
-  close(why: NxnwError): void {
-    this.closed = why;
-    this.wake?.();
-    for (const w of this.waiting.values()) {
-      clearTimeout(w.timer);
-      w.fail(why);
-    }
-    this.waiting.clear();
+    endpoint: string,
+  ) {
+    super(endpoint);
   }
 }
 
@@ -116,11 +44,11 @@ export class TunnelServer {
     this.changed();
     const gone = new NxnwError('UNAVAILABLE', `${endpoint} of platform ${platform} is not connected any more`);
     const read = (async () => {
-      for (let m = await it.next(); !m.done; m = await it.next()) tunnel.settle(m.value);
+      for (let m = await it.next(); !m.done; m = await it.next()) if (!('hello' in m.value)) tunnel.settle(m.value);
     })().catch(() => undefined);
     void read.then(() => tunnel.close(gone));
     try {
-      yield* tunnel.asks(signal);
+      for await (const batch of tunnel.asks(signal)) yield* batch;
     } finally {
       tunnel.close(gone);
       if (this.tunnels.get(endpoint) === tunnel) this.tunnels.delete(endpoint);
@@ -165,7 +93,7 @@ export class TunnelClient {
         await stream.send({ hello: this.hello });
         for await (const ask of stream.answers) {
           wait = 50;
-          this.answer(ask)
+          reply(ask, this.serve)
             .then((m) => stream.send(m))
             .catch((e: unknown) => this.failed(asError(e)));
         }
@@ -183,19 +111,6 @@ export class TunnelClient {
           { once: true },
         );
       });
-    }
-  }
-
-  private async answer(ask: Ask): Promise<FromConnector> {
-    try {
-      return { id: ask.id, answer: (await this.serve(ask.path, ask.body)) ?? {} };
-    } catch (e) {
-      const err = asError(e);
-      const known = e instanceof NxnwError && hasCode(e, e.code);
-      return {
-        id: ask.id,
-        error: { code: known ? e.code : 'INTERNAL', message: err.message, fields: known ? { ...e.fields } : {} },
-      };
     }
   }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
 import { seeded } from '../support/random.js';
-import { WarmedPair, assertEqual, within, workload } from './cache-support.js';
+import { RawClient, WarmedPair, assertEqual, within, workload } from './cache-support.js';
 
 describe('cache warm-up of one pair of memcached processes', function () {
   this.timeout(90_000);
@@ -31,5 +32,21 @@ describe('cache warm-up of one pair of memcached processes', function () {
     await w.warmth();
     await w.fence(within(5000));
     assert.equal(w.status().counts.heard, before);
+  });
+
+  it('sends fewer markers while it hears an application', async () => {
+    const w = await pair.begin();
+    await w.awaitWhole(within(10_000));
+    const raw = await RawClient.open(pair.m1.at);
+    const markers = () => raw.stat('cmd_touch');
+    const calmFrom = performance.now();
+    const before = await markers();
+    while ((await markers()) < before + 40) await delay(20);
+    const calmMs = performance.now() - calmFrom;
+    const [busyFrom, then] = [performance.now(), await markers()];
+    while (performance.now() - busyFrom < calmMs) await pair.m1.app.get('a');
+    const busy = (await markers()) - then;
+    raw.close();
+    assert.ok(busy >= 1 && busy <= 25, `${busy} markers in a time that has 40 of them when it is calm`);
   });
 });
