@@ -8,7 +8,8 @@ import type { Difference } from './machines.js';
 import { inTurn } from './turns.js';
 import type { Tls } from './targets.js';
 
-const CONVERGE_MS = 3 * 60_000;
+/** A role that cannot run fails long before. One that only starts slowly, on an emulated machine, is waited for. */
+const CONVERGE_MS = 10 * 60_000;
 const SAY_EVERY_MS = 1000;
 
 export interface RoleSetInputs {
