@@ -186,8 +186,8 @@ export function setRoute(machineDir: string, spec: EdgeSpec, app: string, to: Ro
 
 /**
  * Holds an application's requests that come from now on, those passed on by the other edge excepted, until `setRoute`,
- * or for `holdMs`: then they go where they went before. Answers once no request of the application is
- * under way here or to the peer, or when the hold is over. Not kept over a reload or restart. EDGE_DOWN.
+ * or for `holdMs`: then they go where they went before. Answers once no request of the application is under way here or
+ * to the peer, or when the hold is over. Not kept over a reload or restart. EDGE_DOWN.
  */
 export async function holdRequests(
   machineDir: string,

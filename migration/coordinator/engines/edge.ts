@@ -48,8 +48,13 @@ export class Edges implements EdgePort {
   }
 
   async hold(side: Side, app: string, ms: number): Promise<boolean> {
-    const all = await Promise.all(this.each(side, (agent, role) => agent.holdRequests(role, app, ms)));
-    return all.every((c) => isIdle(this.countersOf(c, side, app)));
+    const endMs = performance.now() + ms;
+    // an agent of an earlier version answers at once, whatever is under way: it is asked again
+    for (let leftMs = ms; ; leftMs = endMs - performance.now()) {
+      const held = this.each(side, (agent, role) => agent.holdRequests(role, app, Math.max(1, leftMs)));
+      if ((await Promise.all(held)).every((c) => isIdle(this.countersOf(c, side, app)))) return true;
+      if (performance.now() >= endMs) return false;
+    }
   }
 
   async traffic(side: Side, app: string): Promise<EdgeTraffic> {
