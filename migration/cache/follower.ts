@@ -61,7 +61,7 @@ export class Follower {
   async run(): Promise<void> {
     const { signal, markerEveryMs, timeoutMs, onBeat } = this.options;
     const beat = setInterval(() => {
-      if (++this.beats % BUSY_BEATS === 0 || this.others === this.othersAtBeat) this.beat();
+      if (++this.beats % BUSY_BEATS === 0 || this.others === this.othersAtBeat) this.mark();
       this.othersAtBeat = this.others;
       onBeat();
     }, markerEveryMs);
@@ -147,7 +147,7 @@ export class Follower {
   }
 
   /** Sends a marker; called by a timer, and first of all on a new data connection. */
-  beat(heard?: () => void): void {
+  mark(heard?: () => void): void {
     const { source } = this.options;
     if (!source.connected || !this.following || (!heard && this.markers.length > 64)) return;
     const n = ++this.sent;
@@ -181,7 +181,7 @@ export class Follower {
         );
       const heard = await new Promise<boolean>((ok) => {
         const timer = setTimeout(() => ok(false), Math.min(left, 50 * (round + 1)));
-        this.beat(() => {
+        this.mark(() => {
           clearTimeout(timer);
           ok(true);
         });

@@ -86,7 +86,7 @@ export class Lane {
     this.source = new CacheServer({
       ...{ address: options.source, timeoutMs, signal, ordered: false },
       onConnected: () => {
-        this.follower.beat();
+        this.follower.mark();
         this.copiers.pump();
       },
       onLost: (e) => {

@@ -156,19 +156,19 @@ export function addCalls(server: RpcServer, serve: (path: string, body: unknown)
 export class CallStream {
   private current: Calls | null = null;
   private readonly stop = new AbortController();
-  /** The process is of an earlier version, which answers unary calls only. */
-  private unary = false;
+  /** What the stream ended with where the process is of an earlier version, which answers unary calls only. */
+  private tooOld: Error | null = null;
 
   constructor(private readonly client: RpcClient) {}
 
   /** As RpcClient.call. A stream that breaks fails the calls on it with UNAVAILABLE: whether they were done is not known. */
   async call<T>(path: string, body: unknown, deadlineMs: number): Promise<T> {
-    if (!this.unary) {
+    if (this.tooOld === null) {
       try {
         return (await (this.current ?? this.open()).call(path, body, deadlineMs)) as T;
       } catch (e) {
-        if (!hasCode(e, 'UNIMPLEMENTED')) throw e;
-        this.unary = true;
+        // the stream's own end, and not what a callee says of a feature: nothing was done
+        if (e !== this.tooOld) throw e;
       }
     }
     return this.client.call<T>(path, body, { deadlineMs });
@@ -182,8 +182,9 @@ export class CallStream {
     const stream = this.client.open<Ask[], Reply[]>(`${SERVICE}.${METHOD}`, end.signal);
     const over = (e: unknown): void => {
       if (this.current === calls) this.current = null;
-      const why = asError(e);
-      calls.close(e instanceof NxnwError ? e : new NxnwError('UNAVAILABLE', why.message));
+      const why = e instanceof NxnwError ? e : new NxnwError('UNAVAILABLE', asError(e).message);
+      if (why.code === 'UNIMPLEMENTED') this.tooOld = why;
+      calls.close(why);
       off();
       end.abort();
     };

@@ -81,6 +81,20 @@ describe('many calls on one stream', function () {
     assert.deepEqual(await stream.call('shards.status', 4, soon()), { told: 4 });
   });
 
+  it('tells that a callee does not know a feature, and goes on by the stream', async () => {
+    let asked = 0;
+    const { port } = await start((path) => {
+      asked++;
+      if (path === 'unknown') throw new NxnwError('UNIMPLEMENTED', 'no such feature');
+      return Promise.resolve({ path });
+    });
+    const stream = streamTo(port);
+    await assert.rejects(stream.call('unknown', null, soon()), (e) => hasCode(e, 'UNIMPLEMENTED'));
+    // a call of its own would find nobody: the server answers streams only
+    assert.deepEqual(await stream.call('known', null, soon()), { path: 'known' });
+    assert.equal(asked, 2);
+  });
+
   it('lets calls end when the process closes, and does not wait for the stream', async () => {
     let open = (): void => undefined;
     const { port, server } = await start(async (path) => {
